@@ -1,0 +1,103 @@
+"""The default decoder: a feature grid and a warped depth profile, finished by a small sine network.
+
+    latent z (256) -> seed 5x5 -> 9x9 -> 18x18 -> 36x36 -> feature grid F (72 x 72)
+                   -> profile g (96 samples of depth, 16 channels)
+
+    v(x, z) = sine_network( F(x, z), g(z + s(x, z)), x, z ),   s = first channel of F
+
+Layered media are one profile of depth read at a warped depth, plus a two-dimensional correction. The grid covers
+a little more than [-1, 1]^2: its 72 x 72 samples lie on the cell centres of the native 70 x 70 grid and one cell
+around it, so that a native decode interpolates nothing. Between samples the grid and the profile are linear, and
+v is a continuous function of (x, z).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NATIVE = 70  # cells along each side of the maps that the grid is laid for
+SIDE = 72  # samples along each side of the feature grid
+SPAN = SIDE / NATIVE  # half the width of the grid, in unit coordinates
+PROFILE_SPAN = 1.28  # half the length of the profile: a warp may reach beyond the map
+
+
+class WarpDecoder(nn.Module):
+    """Latents (B, 256) and points in [-1, 1]^2 to normalised values, continuous in (x, z).
+
+    Args:
+        latent: numbers in a latent.
+        features: channels of the feature grid, the warp among them.
+        channels: channels of the depth profile.
+        samples: samples of the depth profile.
+        width: units of each sine layer.
+    """
+
+    def __init__(
+        self, latent: int = 256, features: int = 10, channels: int = 16, samples: int = 96, width: int = 32
+    ) -> None:
+        super().__init__()
+        self.latent, self.channels, self.samples = latent, channels, samples
+        self.seed = nn.Linear(latent, 64 * 25)
+        self.grow9 = nn.Conv2d(64, 48, 3, padding=1)
+        self.grow18 = nn.Conv2d(48, 32, 3, padding=1)
+        self.grow36 = nn.Conv2d(32, 64, 3, padding=1)
+        self.grow72 = nn.Conv2d(16, 4 * features, 3, padding=1)
+        self.profile1 = nn.Linear(latent, 256)
+        self.profile2 = nn.Linear(256, channels * samples)
+        inputs = features - 1 + channels
+        self.sine1 = nn.Linear(inputs + 2, width)
+        self.sine2 = nn.Linear(width, width)
+        self.out = nn.Linear(width, 1)
+        self.skip = nn.Linear(inputs, 1, bias=False)
+
+    def forward(self, latents: Tensor, points: Tensor) -> Tensor:
+        """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2; differentiable in both."""
+        if points.dim() == 2:
+            points = points.expand(len(latents), -1, -1)
+        grid, profile = self.grow(latents)
+        at = (points.float() / SPAN)[:, None]
+        features = F.grid_sample(grid, at, align_corners=False, padding_mode="border")
+        return self._finish(features, profile, points[:, None, :, 0], points[:, None, :, 1])[:, 0]
+
+    def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,): no scattered sampling."""
+        grid, profile = self.grow(latents)
+        features = _lerp(_lerp(grid, z, 2), x, 3)
+        shape = (len(latents), len(z), len(x))
+        return self._finish(features, profile, x.expand(shape), z[:, None].expand(shape))
+
+    def grow(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents (B, 256) to the feature grid (B, C, 72, 72) and the profile (B, R, samples), both float32."""
+        h = F.gelu(self.seed(latents)).view(-1, 64, 5, 5)
+        h = F.gelu(self.grow9(_resize(h, 9)))
+        h = F.gelu(self.grow18(_resize(h, 18)))
+        h = F.gelu(F.pixel_shuffle(self.grow36(h), 2))
+        grid = F.pixel_shuffle(self.grow72(h), 2)
+        profile = self.profile2(F.gelu(self.profile1(latents)))
+        return grid.float(), profile.view(-1, self.channels, self.samples).float()
+
+    def _finish(self, features: Tensor, profile: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        """Features (B, C, H, W) and the coordinates (B, H, W) of their points to values (B, H, W)."""
+        depth = (z + features[:, 0]) / PROFILE_SPAN
+        at = torch.stack([depth, torch.zeros_like(depth)], -1)
+        read = F.grid_sample(profile[:, :, None], at, align_corners=False, padding_mode="border")
+        inputs = torch.cat([features[:, 1:], read], 1).movedim(1, -1)
+        h = torch.cat([inputs, x[..., None], z[..., None]], -1)
+        h = torch.sin(self.sine2(torch.sin(self.sine1(h))))
+        return (self.out(h) + self.skip(inputs))[..., 0].float()
+
+
+def _resize(h: Tensor, side: int) -> Tensor:
+    return F.interpolate(h, size=(side, side), mode="bilinear", align_corners=False)
+
+
+def _lerp(grid: Tensor, coordinate: Tensor, axis: int) -> Tensor:
+    """Linear interpolation of a grid along one axis at unit coordinates (n,), clamped at the border."""
+    at = ((coordinate / SPAN + 1) * (SIDE / 2) - 0.5).clamp(0, SIDE - 1)
+    low = at.floor().clamp(max=SIDE - 2)
+    shape = [1] * grid.dim()
+    shape[axis] = -1
+    low_index = low.long()
+    return torch.lerp(
+        grid.index_select(axis, low_index), grid.index_select(axis, low_index + 1), (at - low).view(shape)
+    )

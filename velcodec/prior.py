@@ -1,0 +1,118 @@
+"""The latent prior: integer frequency tables, one set a kind of map and step size.
+
+A table set t has a step (latent units a quantisation step) and, for each latent number d, consecutive integers
+low[t, d] .. low[t, d] + size[t, d] - 1 with frequencies of at least 1 that sum to 2^16. Only these integers reach
+the entropy coder (rule 1 of the design); the bits that the latent search weighs are read off the same tables.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .errors import CodebookError
+
+TABLE_BITS = 16  # the frequencies of a table sum to 2^16
+MAX_SIZE = 256  # integers in one table
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Table sets of a codebook.
+
+    Args:
+        step: (T,) float32, latent units of one quantisation step of each table set.
+        low: (T, D) int16, the smallest integer of each table.
+        size: (T, D) uint16, the number of integers in each table, 2..256.
+        frequency: (sum of size,) uint16, the tables one after another, t-major.
+    """
+
+    step: NDArray[np.float32]
+    low: NDArray[np.int16]
+    size: NDArray[np.uint16]
+    frequency: NDArray[np.uint16]
+
+    def __post_init__(self) -> None:
+        size = self.size.astype(np.int64)
+        ok = (
+            self.low.ndim == 2
+            and self.low.shape == self.size.shape
+            and self.step.shape == self.low.shape[:1]
+            and 0 < len(self.step) <= 240
+            and bool(((size >= 2) & (size <= MAX_SIZE)).all())
+            and self.frequency.shape == (int(size.sum()),)
+            and bool((self.frequency >= 1).all())
+            and bool((np.isfinite(self.step) & (self.step > 0)).all())
+        )
+        if ok:
+            sums = np.add.reduceat(self.frequency.astype(np.int64), self._starts.ravel())
+            ok = bool((sums == 1 << TABLE_BITS).all())
+        if not ok:
+            raise CodebookError("the codebook's frequency tables are not valid")
+
+    @property
+    def tables(self) -> int:
+        """Number of table sets."""
+        return len(self.step)
+
+    @property
+    def latent(self) -> int:
+        """Numbers in a latent."""
+        return int(self.low.shape[1])
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        ends = np.cumsum(self.size.astype(np.int64).ravel())
+        return (ends - self.size.ravel()).reshape(self.size.shape)
+
+    def table(self, t: int, d: int) -> NDArray[np.uint16]:
+        """Frequencies of latent number d in table set t, (size,)."""
+        start = self._starts[t, d]
+        return self.frequency[start : start + self.size[t, d]]
+
+    def high(self, t: int) -> NDArray[np.int64]:
+        """The largest integers of a table set, (D,)."""
+        high: NDArray[np.int64] = self.low[t].astype(np.int64) + self.size[t] - 1
+        return high
+
+    @cached_property
+    def bit_table(self) -> Tensor:
+        """Bits of every integer of every table, padded at the end: (T, D, MAX size) float32."""
+        out = np.zeros((*self.size.shape, int(self.size.max())), dtype=np.float32)
+        for t, d in np.ndindex(*self.size.shape):
+            bits = TABLE_BITS - np.log2(self.table(t, d))
+            out[t, d, : len(bits)] = bits
+            out[t, d, len(bits) :] = bits[-1]
+        return torch.from_numpy(out)
+
+    def bits(self, y: Tensor, table: Tensor) -> Tensor:
+        """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers,
+        linear between them, growing by 4 bits a step outside the table. Differentiable in y."""
+        bits = self.bit_table.to(y.device)[table]
+        low = torch.from_numpy(self.low.astype(np.float32)).to(y.device)[table]
+        last = torch.from_numpy(self.size.astype(np.float32)).to(y.device)[table] - 1
+        at = y - low
+        inside = torch.minimum(at.clamp_min(0), last)
+        i = torch.minimum(inside.detach().floor(), last - 1).long()[..., None]
+        left, right = bits.gather(2, i)[..., 0], bits.gather(2, i + 1)[..., 0]
+        return left + (right - left) * (inside - i[..., 0]) + 4 * (at - inside).abs()
+
+
+def integer_table(mass: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """Probabilities (n,) to frequencies of at least 1 that sum to 2^16, the remainder on the likeliest."""
+    total = 1 << TABLE_BITS
+    free = total - len(mass)
+    frequency = 1 + np.floor(free * mass / mass.sum()).astype(np.int64)
+    frequency[np.argmax(mass)] += total - frequency.sum()
+    return frequency.astype(np.uint16)
+
+
+def build(step: NDArray[np.float32], masses: list[list[tuple[int, NDArray[np.float64]]]]) -> Prior:
+    """A prior of table sets: masses[t][d] = (low, probabilities of low, low + 1, ...)."""
+    low = np.array([[m[0] for m in row] for row in masses], dtype=np.int16)
+    size = np.array([[len(m[1]) for m in row] for row in masses], dtype=np.uint16)
+    frequency = np.concatenate([integer_table(m[1]) for row in masses for m in row])
+    return Prior(step.astype(np.float32), low, size, frequency)

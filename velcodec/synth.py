@@ -1,0 +1,391 @@
+"""Synthetic velocity models in the manner of the ten OpenFWI families.
+
+The families are those of Deng et al., "OpenFWI: Large-scale multi-structural benchmark datasets for full
+waveform inversion", NeurIPS 2022. Every map is a function of continuous position, evaluated at cell
+centres, so a map is exact at any resolution. Positions and lengths are in native cells (the map is 70 native
+cells wide and deep, whatever the grid), velocities in m/s. Nothing here is OpenFWI data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import UsageError
+
+Array: TypeAlias = NDArray[np.float64]
+Rng: TypeAlias = np.random.Generator
+Section: TypeAlias = Callable[[Array, Array], Array]  # (x (W,), z (H,)) in native cells -> (H, W) m/s
+
+NATIVE = 70.0
+V_MIN, V_MAX = 1500, 4500
+EDGE_SIGMA = 0.31  # cells; half a cell from an edge the samples read 0.0535 and 0.9465 of the step
+EDGE_REACH = 1.25  # cells; past this an edge is exactly 0 or 1, so that plateaus stay integers
+
+FAMILIES: tuple[str, ...] = (
+    "FlatVel_A", "FlatVel_B", "CurveVel_A", "CurveVel_B", "FlatFault_A",
+    "FlatFault_B", "CurveFault_A", "CurveFault_B", "Style_A", "Style_B",
+)  # fmt: skip
+
+
+def canonical(family: str) -> str:
+    """OpenFWI's spelling of a family name, whatever the case and with '-' for '_'."""
+    wanted = family.strip().lower().replace("-", "_")
+    for name in FAMILIES:
+        if name.lower() == wanted:
+            return name
+    raise UsageError(f"unknown family {family!r}; the families are {', '.join(FAMILIES)}")
+
+
+def generate(
+    family: str, count: int, shape: tuple[int, int] | int = 70, seed: int = 0, first: int = 0
+) -> NDArray[np.float32]:
+    """Maps first .. first + count - 1 of a family: (count, H, W) float32, m/s.
+
+    Map i depends on (family, seed, i) only, and its geology does not depend on the grid. Grids that share
+    sample points agree there: exactly, but for Style maps, where the order of summation moves the last bit of
+    a float32.
+    """
+    name = canonical(family)
+    height, width = (shape, shape) if isinstance(shape, int) else shape
+    if count < 0 or height < 1 or width < 1 or seed < 0 or first < 0:
+        raise UsageError("count, seed and first must be 0 or more and the shape at least 1 x 1")
+    x, z = _centres(width), _centres(height)
+    out = np.empty((count, height, width), dtype=np.float32)
+    for i in range(count):
+        rng = np.random.default_rng([seed, FAMILIES.index(name), first + i])
+        out[i] = _DRAW[name](rng)(x, z)
+    return out
+
+
+def _centres(n: int) -> Array:
+    """Cell centres (2j + 1) / n - 1 of a grid of n cells, (n,), in native cells from the left or top edge."""
+    return NATIVE / 2 * ((2 * np.arange(n) + 1) / n)
+
+
+# Layers
+
+
+def _distinct(rng: Rng, count: int, low: int = V_MIN, high: int = V_MAX) -> Array:
+    """Distinct uniform integer velocities, sorted: measured on FlatVel_A and CurveVel_A shards."""
+    return np.sort(low + rng.choice(high - low + 1, count, replace=False)).astype(float)
+
+
+def _layer_velocities(rng: Rng, count: int, rising: bool) -> Array:
+    """Layer velocities from the top, (count,). Version A rises with depth, version B is unsorted."""
+    v = _distinct(rng, count)
+    return v if rising else rng.permutation(v)
+
+
+def _interface_depths(rng: Rng) -> Array:
+    """Depths of k flat interfaces, (k,), whole cells, the last perhaps below the bottom.
+
+    Measured on FlatVel_A shards: the thickness is 70 / k for k in 3..7 alike, the first layer 0.5 to 1.5 of
+    it, the others within a cell of it. The velocities fit k + 1 layers of which the bottom may hide the last.
+    Hence 3 and 8 layers half as often as 4 to 7, and CurveVel maps, whose folds bring up the last layer, with
+    hardly ever 3.
+    """
+    k = int(rng.integers(3, 8))
+    first = round(rng.uniform(0.5, 1.5) * NATIVE / k)
+    thickness = np.floor(NATIVE / k + rng.random() + rng.integers(-1, 2, k - 1) * 0.9)
+    depths: Array = first + np.concatenate([[0.0], np.cumsum(thickness)])
+    return depths
+
+
+def _sines(rng: Rng, low: Array, high: Array, mean: Array) -> Callable[[Array], Array]:
+    """A sum of sines with random frequency (cycles over the width), phase and gamma-distributed amplitude."""
+    k = rng.uniform(low, high)
+    phase = rng.uniform(0, 2 * np.pi, k.size)
+    amplitude = rng.gamma(3.0, mean / 3.0)
+
+    def displacement(x: Array) -> Array:
+        total = np.zeros_like(x)
+        for a, f, p in zip(amplitude, k, phase, strict=True):
+            total += a * np.sin(2 * np.pi * f * x / NATIVE + p)
+        return total
+
+    return displacement
+
+
+def _folded(rng: Rng, depths: Array, scale: float = 1.0) -> Callable[[Array], Array]:
+    """Curved interfaces: x (W,) -> depths (n, W), cells.
+
+    Sines are composed from the top down, each interface adding a small one to the fold of the one above,
+    after public reverse-engineering in the 2025 Kaggle waveform-inversion competition's forum. That names
+    whole numbers of cycles; these are not whole, because in CurveVel_A shards harmonics 3 and 4 go together
+    (correlation 0.96). Amplitudes are set by the same shards: means 3.2, 3.3, 4.4, 2.1, 0.7 cells over
+    interfaces that cross the map.
+    """
+    fold = _sines(rng, _FOLD_LOW, _FOLD_HIGH, scale * _FOLD_MEAN)
+    extra = [_sines(rng, np.array([1.0]), np.array([4.0]), np.array([1.0])) for _ in depths]
+
+    def interfaces(x: Array) -> Array:
+        drift = np.cumsum([e(x) for e in extra], axis=0)
+        lines: Array = depths[:, None] + fold(x) + drift
+        return lines
+
+    return interfaces
+
+
+_FOLD_LOW = np.array([0.6, 1.6, 2.6, 3.1])
+_FOLD_HIGH = np.array([1.5, 2.5, 3.2, 3.9])
+_FOLD_MEAN = np.array([3.0, 3.0, 4.0, 3.2])
+
+
+def _hard_layers(z: Array, interfaces: Array, velocities: Array) -> Array:
+    """Piecewise constant velocities with hard edges: z (H,), interfaces (n, 1 or W) -> (H, 1 or W)."""
+    index = np.zeros((z.size, interfaces.shape[1]), dtype=np.int64)
+    for depth in interfaces:
+        index += z[:, None] > depth
+    return velocities[index]
+
+
+def _edge(distance: Array) -> Array:
+    """Share of the far side at a signed distance (cells) from a smoothed edge.
+
+    A Gaussian CDF by the tanh form: measured on FlatFault_A shards, 0, 0.0535, 0.9465, 1 across an edge.
+    """
+    t = distance / EDGE_SIGMA
+    share = 0.5 + 0.5 * np.tanh(0.7978845608 * (t + 0.044715 * t * t * t))
+    return np.where(distance > EDGE_REACH, 1.0, np.where(distance < -EDGE_REACH, 0.0, share))
+
+
+def _smooth_layers(z: Array, interfaces: Array, velocities: Array) -> Array:
+    """As _hard_layers, with smoothed edges."""
+    total = np.full((z.size, interfaces.shape[1]), velocities[0])
+    for depth, step in zip(interfaces, np.diff(velocities), strict=True):
+        total += step * _edge(z[:, None] - depth)
+    return total
+
+
+def _flat_vel(rng: Rng, rising: bool) -> Section:
+    depths = _interface_depths(rng)
+    velocities = _layer_velocities(rng, depths.size + 1, rising)
+    return lambda x, z: _hard_layers(z, depths[:, None], velocities).repeat(x.size, axis=1)
+
+
+def _curve_vel(rng: Rng, rising: bool) -> Section:
+    depths = _interface_depths(rng)
+    velocities = _layer_velocities(rng, depths.size + 1, rising)
+    interfaces = _folded(rng, depths)
+    return lambda x, z: _hard_layers(z, interfaces(x), velocities)
+
+
+# Faults
+
+
+def _fault_block(rng: Rng) -> tuple[Callable[[Array, Array], Array], Callable[[Array, Array], Array]]:
+    """A displaced block: share (H, W) in 0..1, and signed distance (H, W) below the fault line, cells.
+
+    Seen in FlatFault_A shards: the moved block lies under one straight fault of any dip, within two steep
+    sides.
+    """
+    dip = np.deg2rad(rng.uniform(22, 80)) * rng.choice([-1, 1])
+    x0, z0 = rng.uniform(12, 58), rng.uniform(18, 45)
+    left, right = rng.uniform(-22, 18), rng.uniform(54, 92)
+    lean = rng.uniform(-0.06, 0.06, 2)
+
+    def below(x: Array, z: Array) -> Array:
+        distance: Array = (x - x0)[None] * np.sin(dip) + (z - z0)[:, None] * np.cos(dip)
+        return distance
+
+    def share(x: Array, z: Array) -> Array:
+        deep = (z - NATIVE / 2)[:, None]
+        sides = _edge(x[None] - left - lean[0] * deep) * _edge(right + lean[1] * deep - x[None])
+        moved: Array = _edge(below(x, z)) * sides
+        return moved
+
+    return share, below
+
+
+def _gouge(distance: Array, along: Array, period: float) -> Array:
+    """Share of foreign rock on a fault line, (H, W), at most 0.07, dotted along it as seen in the shards."""
+    dots = 0.55 + 0.45 * np.cos(2 * np.pi * along / period)
+    return np.where(np.abs(distance) < 1.7, 0.07 * dots * np.exp(-0.5 * (distance / 0.6) ** 2), 0.0)
+
+
+def _fault_a(rng: Rng, curved: bool) -> Section:
+    """One fault, smoothed edges. Flat: four integer plateaus; curved: two to four, folds of long wavelength.
+
+    Measured on FlatFault_A shards: two velocities in 1500..3000 and two in 3000..4500, whole-cell depths of
+    15..19 for the first interface and 15..20 more for the next, throws of 5.5 to 10 cells.
+    """
+    count = int(rng.choice([2, 3, 4], p=[0.6, 0.15, 0.25])) if curved else 4
+    slow, fast = _distinct(rng, 2, 1500, 3000), _distinct(rng, 2, 3001, 4500)
+    velocities = np.concatenate([slow, fast])[[[0, 3], [0, 1, 3], [0, 1, 2, 3]][count - 2]]
+    gaps = rng.integers([15, 15, 15], [20, 21, 21])
+    depths = np.minimum(np.cumsum(gaps), [19, 38, 55]).astype(float)[[[1], [0, 1], [0, 1, 2]][count - 2]]
+    fold = _sines(rng, np.array([0.8, 1.4]), np.array([1.4, 2.2]), np.array([6.0, 2.0]) * curved)
+    centre = rng.uniform(-8, 10) * curved
+    throw = rng.uniform(5.5, 10.2) * (1 if rng.random() < 0.6 else -1)
+    share, below = _fault_block(rng)
+    period, lens = rng.uniform(2, 7), bool(curved and count == 2 and rng.random() < 0.6)
+    pond = rng.uniform(-6, 6)  # top of the fill, cells below the unfolded interface
+    filling = float(np.round(velocities[0] + rng.uniform(0.3, 0.6) * (velocities[-1] - velocities[0])))
+
+    def section(x: Array, z: Array) -> Array:
+        host = depths[:, None] + centre + fold(x)[None]
+        here, moved = _smooth_layers(z, host, velocities), _smooth_layers(z, host + throw, velocities)
+        if lens:  # a flat-topped fill over the moved interface, as in most CurveFault_A maps looked at
+            moved += (filling - velocities[0]) * (
+                _edge(z - depths[-1] - centre - pond)[:, None] * _edge(host + throw - z[:, None])
+            )
+        total = here + share(x, z) * (moved - here)
+        foreign = np.where(total > velocities.mean(), velocities[0], velocities[-1])
+        total += _gouge(below(x, z), x[None] + z[:, None], period) * (foreign - total)
+        return total
+
+    return section
+
+
+def _blocks_b(rng: Rng, curved: bool) -> Section:
+    """Several faults, hard edges: two stacks of six layers, in blocks cut by three straight faults.
+
+    Measured on CurveFault_B maps: integers, 12 distinct values. The arrangement is a guess from a few
+    pictures.
+    """
+    stacks = rng.permuted(_distinct(rng, 12).reshape(6, 2), axis=1).T
+    folds = []
+    for _ in range(2):
+        depths = rng.uniform(8, 15) + np.concatenate([[0.0], np.cumsum(rng.integers(8, 12, 4))])
+        slope = rng.uniform(-0.05, 0.05) * (rng.random() < 0.3)
+        folds.append((depths, slope, _folded(rng, depths, 1.1)))
+    dip = np.deg2rad(rng.uniform(48, 88, 3)) * np.where(rng.random(3) < 0.5, -1, 1)
+    x0 = np.array([rng.uniform(24, 46), rng.uniform(8, 30), rng.uniform(40, 62)])
+    z0 = rng.uniform(20, 50, 3)
+    throws = rng.uniform(-9, 9, 3)
+
+    def section(x: Array, z: Array) -> Array:
+        side = [((x - x0[i]) * np.sin(dip[i]) + (z[:, None] - z0[i]) * np.cos(dip[i])) > 0 for i in range(3)]
+        shift = throws[1] * side[1] + throws[2] * side[2] + throws[0] * side[0]
+        maps = []
+        for (depths, slope, fold), velocities in zip(folds, stacks, strict=True):
+            lines = fold(x) if curved else depths[:, None] + slope * (x - NATIVE / 2)[None]
+            index = np.zeros((z.size, x.size), dtype=np.int64)
+            moved = z[:, None] - shift
+            for line in lines:
+                index += moved > line
+            maps.append(velocities[index])
+        total: Array = np.where(side[0], maps[0], maps[1])
+        return total
+
+    return section
+
+
+def _fault_b(rng: Rng, curved: bool) -> Section:
+    """_blocks_b, drawn again (a few times at most) until all 12 layers come to light at native resolution."""
+    probe = _centres(35)  # every second native cell will do
+    for _ in range(4):
+        section = _blocks_b(rng, curved)
+        if np.unique(section(probe, probe)).size == 12:
+            break
+    return section
+
+
+# Style
+
+
+def _texture(rng: Rng, draw: Array) -> Section:
+    """A continuous random field of unit variance: cosines of wave vectors draw (n, 2), radians per cell."""
+    phase = rng.uniform(0, 2 * np.pi, len(draw))
+    gain = np.sqrt(2.0 / len(draw))
+
+    def field(x: Array, z: Array) -> Array:
+        across, down = draw[:, :1] * x + phase[:, None], z[:, None] * draw[:, 1]
+        waves = np.concatenate([np.cos(across), -np.sin(across)])
+        total: Array = gain * (np.concatenate([np.cos(down), np.sin(down)], axis=1) @ waves)
+        return total
+
+    return field
+
+
+def _background(rng: Rng, rise: float) -> Callable[[Array], Array]:
+    """A background that rises with depth, z (H,) -> m/s; rise set by the autocorrelation of whole maps."""
+    top, bend = rng.uniform(1800, 2700), rng.uniform(0.7, 1.2)
+
+    def base(z: Array) -> Array:
+        line: Array = top + rise * (z / NATIVE) ** bend
+        return line
+
+    return base
+
+
+def _clipped(v: Array) -> Array:
+    return np.minimum(np.maximum(v, float(V_MIN)), float(V_MAX))
+
+
+def _style_a(rng: Rng) -> Section:
+    """Smooth texture on the background. Published fit: a Gaussian process of length 3.5 cells, sigma 183 m/s.
+
+    The lengths here are a little longer, to reach the lag-1 autocorrelation of about 0.98 and the look of the
+    maps.
+    """
+    base = _background(rng, rng.uniform(500, 1400))
+    field = _texture(rng, rng.normal(0, 1 / rng.uniform(3.5, 4.8), (160, 2)))
+    patch = _texture(rng, rng.normal(0, 1 / 15.0, (12, 2)))
+
+    def section(x: Array, z: Array) -> Array:
+        # Maps show bright blobs in some parts and calm ground in others; 0.87 keeps the mean square near 1.
+        strength = 0.87 * (1 + 0.7 * np.tanh(patch(x, z)))
+        wave = field(x, z)
+        blobs = wave + 0.15 * (wave * wave - 1)
+        return _clipped(base(z)[:, None] + 183.0 * strength * blobs)
+
+    return section
+
+
+def _style_b(rng: Rng) -> Section:
+    """Overlapping rounded objects with bright outlines and stripes, and fine texture, on the background.
+
+    Set by eye and by the lag-1 autocorrelation (0.86) and the published spread (texture of 158 m/s, noise of
+    58). The objects are capsules painted in turn; the fine texture keeps wavelengths of 2.2 to 4 cells, near
+    the native Nyquist limit.
+    """
+    base = _background(rng, rng.uniform(400, 950))
+    n = int(rng.integers(34, 50))
+    x0, z0 = rng.uniform(-2, 72, n), 74 * rng.random(n) ** 0.85 - 1  # a little denser with depth
+    angle = rng.uniform(0, np.pi, n)
+    half, radius = rng.uniform(0.5, 6, n), rng.uniform(2.0, 5.0, n)
+    tint, shade, rim = rng.normal(20, 100, n), rng.uniform(-140, 140, n), rng.uniform(150, 420, n)
+    period, stripe = rng.uniform(2.2, 4.5, n), 200 * rng.random(n) ** 3
+    k, turn = 2 * np.pi / rng.uniform(2.2, 4.0, 120), rng.uniform(0, 2 * np.pi, 120)
+    fine = _texture(rng, np.stack([k * np.cos(turn), k * np.sin(turn)], axis=1))
+
+    def section(x: Array, z: Array) -> Array:
+        paint = np.zeros((z.size, x.size))
+        grain = np.full((z.size, x.size), 0.25)  # objects are rougher than the ground
+        for i in range(n):
+            reach = half[i] + radius[i] + 3  # beyond it the object has no effect: skip those cells
+            cols = slice(*np.searchsorted(x, [x0[i] - reach, x0[i] + reach]))
+            rows = slice(*np.searchsorted(z, [z0[i] - reach, z0[i] + reach]))
+            dx, dz = (x[cols] - x0[i])[None], (z[rows] - z0[i])[:, None]
+            along = dx * np.cos(angle[i]) + dz * np.sin(angle[i])
+            off = dz * np.cos(angle[i]) - dx * np.sin(angle[i])
+            gap = np.hypot(along - np.clip(along, -half[i], half[i]), off) - radius[i]
+            inside = 0.5 - 0.5 * np.tanh(gap / 0.5)
+            lit = off / radius[i]  # one flank lighter than the other, its rim too
+            body = tint[i] + shade[i] * lit + stripe[i] * np.sin(2 * np.pi * along / period[i])
+            line = rim[i] * (0.6 + 0.4 * np.sign(shade[i]) * lit) * np.exp(-((gap / 0.75) ** 2))
+            window, cover = paint[rows, cols], grain[rows, cols]
+            window += inside * (body - 0.8 * window) + line
+            cover += inside * (1 - cover)
+        return _clipped(base(z)[:, None] + 1.2 * paint + 75.0 * grain * fine(x, z))
+
+    return section
+
+
+_DRAW: dict[str, Callable[[Rng], Section]] = {
+    "FlatVel_A": lambda rng: _flat_vel(rng, True),
+    "FlatVel_B": lambda rng: _flat_vel(rng, False),
+    "CurveVel_A": lambda rng: _curve_vel(rng, True),
+    "CurveVel_B": lambda rng: _curve_vel(rng, False),
+    "FlatFault_A": lambda rng: _fault_a(rng, False),
+    "FlatFault_B": lambda rng: _fault_b(rng, False),
+    "CurveFault_A": lambda rng: _fault_a(rng, True),
+    "CurveFault_B": lambda rng: _fault_b(rng, True),
+    "Style_A": _style_a,
+    "Style_B": _style_b,
+}

@@ -1,0 +1,354 @@
+"""Codebook training: maps of several families -> decoder, amortised encoder and rate model.
+
+    joint          v -> encoder -> y + U(-1/2, 1/2) -> decoder -> v'      loss = log NMSE + rate x bits(y)
+    auto-decoder   latent of each map ----------------> decoder -> v'      loss = MSE + 1e-4 |z|^2
+
+The joint objective is that of Balle et al., "End-to-end optimized image compression", 2017: uniform noise stands in
+for rounding, a factorised logistic model per family for the entropy coder. The distortion is the logarithm of the
+MSE over the map's squared range, that is its PSNR, so that one rate weighs alike on every map. The auto-decoder's
+is the paper's (Liu et al. 2026; figures in its Section 3).
+
+Everything that a run depends on stands in its Recipe; a checkpoint holds all it needs to go on.
+"""
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from . import decoders, synth
+from .amortised import AmortisedEncoder
+from .errors import DataError, UsageError
+from .grid import centres
+from .optim import Muon
+
+CENTRE, SCALE = 3000.0, 1500.0  # m/s: the normalisation of OpenFWI's range to [-1, 1]
+STEP = 0.15  # latent units of one quantisation step
+LOG_FLOOR = 1e-5  # NMSE below which (50 dB) the joint objective stops rewarding
+CLIP = 1.0
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a training run depends on. Rates are per bit, learning rates are peaks, weights share out a batch."""
+
+    decoder: str = "warp"
+    options: dict[str, Any] = field(default_factory=dict)
+    steps: int = 40_000
+    batch: int = 64
+    side: int = 28  # rows and columns drawn a step: 28 x 28 of the 4900 samples
+    rate: float = 5e-4
+    learning_rate: float = 1.5e-3
+    muon_rate: float = 0.008
+    warmup: int = 200
+    decay: float = 1.0  # share of the steps over which the learning rate falls to 2 %
+    penalty: float = 1e-4  # lambda |z|^2 of the auto-decoder
+    synthetic: int = 4000  # maps of each family from synth.py
+    seed: int = 0
+    weights: dict[str, float] = field(
+        default_factory=lambda: {
+            "FlatVel_A": 0.07, "FlatVel_B": 0.05, "CurveVel_A": 0.16, "CurveVel_B": 0.08, "FlatFault_A": 0.14,
+            "FlatFault_B": 0.07, "CurveFault_A": 0.13, "CurveFault_B": 0.08, "Style_A": 0.10, "Style_B": 0.12,
+        }  # fmt: skip
+    )
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Normalised native maps (n, 70, 70) by source: (family, maps). Real and synthetic maps are two sources."""
+
+    sources: tuple[tuple[str, Tensor], ...]
+
+    def draw(self, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """A batch: maps (B, 70, 70), mirrored at random, and the index of each map's family (B,)."""
+        share = {name: sum(family == name for family, _ in self.sources) for name in recipe.weights}
+        p = torch.tensor([recipe.weights.get(family, 0.0) / max(1, share.get(family, 1)) for family, _ in self.sources])
+        picks = torch.multinomial(p, recipe.batch, replacement=True, generator=generator).tolist()
+        rows = torch.rand(recipe.batch, generator=generator).tolist()
+        flips = torch.rand(recipe.batch, generator=generator).tolist()
+        maps = []
+        for pick, row, flip in zip(picks, rows, flips, strict=True):
+            source = self.sources[pick][1]
+            v = source[int(row * len(source))]
+            maps.append(v.flip(-1) if flip < 0.5 else v)
+        return torch.stack(maps), torch.tensor([synth.FAMILIES.index(self.sources[i][0]) for i in picks])
+
+
+def normalise(maps: NDArray[Any]) -> Tensor:
+    """Maps in m/s, (n, 70, 70) or (n, 1, 70, 70), to float32 about [-1, 1]."""
+    v = np.asarray(maps, dtype=np.float32)
+    v = v.reshape(-1, *v.shape[-2:])
+    if v.shape[1:] != (70, 70) or not np.isfinite(v).all():
+        raise DataError(f"training maps must be finite and 70 x 70, not of shape {v.shape}")
+    return torch.from_numpy((v - CENTRE) / SCALE)
+
+
+def build_pool(recipe: Recipe, real: Mapping[str, NDArray[Any]], progress: Callable[[str], None]) -> Pool:
+    """Real maps by family, and `recipe.synthetic` maps of every family that the recipe weighs."""
+    sources = [(synth.canonical(family), normalise(maps)) for family, maps in real.items()]
+    for family, weight in recipe.weights.items():
+        if weight > 0 and recipe.synthetic > 0:
+            progress(f"making {recipe.synthetic} maps of {family}")
+            made = synth.generate(family, recipe.synthetic, 70, seed=recipe.seed + 1)
+            sources.append((synth.canonical(family), normalise(made)))
+    if not sources:
+        raise UsageError("nothing to train on: give --data or --synthetic")
+    return Pool(tuple(sources))
+
+
+class RateModel(nn.Module):
+    """Bits of quantised latents under a logistic of its own for every family and latent number."""
+
+    def __init__(self, tables: int, latent: int = 256) -> None:
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(tables, latent))
+        self.log_scale = nn.Parameter(torch.ones(tables, latent))
+
+    def forward(self, y: Tensor, table: Tensor) -> Tensor:
+        """Latents (B, 256) in steps and the table of each (B,) to bits (B, 256)."""
+        mean, sharpness = self.mean[table], torch.exp(-self.log_scale[table])
+        above, below = (y + 0.5 - mean) * sharpness, (y - 0.5 - mean) * sharpness
+        # s(a) - s(b) = s(a) s(-b) (1 - e^(b - a)): exact, and its gradient lives far out in the tails.
+        nats = F.softplus(-above) + F.softplus(below) - torch.log(-torch.expm1(-sharpness))
+        return nats / math.log(2)
+
+
+@dataclass
+class Networks:
+    """The parts that train together. The auto-decoder has latents (n, 256) of its maps and no encoder or rates."""
+
+    decoder: nn.Module
+    encoder: AmortisedEncoder | None = None
+    rates: RateModel | None = None
+    latents: nn.Embedding | None = None
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The parts there are, by name."""
+        named = {"decoder": self.decoder, "encoder": self.encoder, "rates": self.rates, "latents": self.latents}
+        return {name: part for name, part in named.items() if part is not None}
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Every parameter of every part."""
+        for part in self.parts().values():
+            yield from part.parameters()
+
+
+def nmse(restored: Tensor, maps: Tensor, span: Tensor) -> Tensor:
+    """MSE of each map over its squared range (B,); 10 log10 of it is minus the PSNR."""
+    return ((restored - maps) ** 2).mean((1, 2)) / span**2
+
+
+def psnr(decoder: nn.Module, latents: Tensor, maps: Tensor) -> Tensor:
+    """PSNR in dB of each map (B, 70, 70) as decoded on its native grid, clamped to [-1, 1]."""
+    axis = torch.from_numpy(centres(70)).float().to(maps.device)
+    restored = decoders.sample_grid(decoder, latents, axis, axis).clamp(-1, 1)
+    span = (maps.amax((1, 2)) - maps.amin((1, 2))).clamp_min(1e-6)
+    return -10 * torch.log10(nmse(restored, maps, span).clamp_min(1e-12))
+
+
+def train(
+    recipe: Recipe,
+    pool: Pool,
+    held_out: Mapping[str, Tensor],
+    checkpoint: Path,
+    device: str = "cpu",
+    report: Report = lambda row: None,
+    every: int = 1000,
+    tick: Callable[[], None] = lambda: None,
+) -> Networks:
+    """Train by the recipe, resuming from the checkpoint if it is there; it is rewritten every `every` steps.
+
+    Args:
+        held_out: normalised maps (n, 70, 70) by family, measured at every report and never trained on.
+        report: called with {"step", "loss", family: (PSNR dB, bytes)} beside every checkpoint.
+        tick: called after each step.
+    """
+    torch.manual_seed(recipe.seed)
+    if recipe.decoder == "siren":
+        return _train_autodecoder(recipe, pool, held_out, checkpoint, device, report, every, tick)
+    nets = Networks(
+        decoders.build(recipe.decoder, recipe.options), AmortisedEncoder(), RateModel(len(synth.FAMILIES))
+    )
+    for part in nets.parts().values():
+        part.to(device)
+    assert nets.encoder is not None and nets.rates is not None
+    optimisers = _joint_optimisers(recipe, nets)
+    step, generator = _resume(checkpoint, nets, optimisers, recipe)
+    axis = torch.from_numpy(centres(70)).float().to(device)
+    while step < recipe.steps:
+        _set_rates(optimisers, _schedule(recipe, step))
+        maps, family = (t.to(device) for t in pool.draw(recipe, generator))
+        rows, columns = (
+            torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
+        )
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            y = nets.encoder(maps)
+            y = y + torch.rand(y.shape, generator=generator).to(device) - 0.5
+            restored = decoders.sample_grid(nets.decoder, STEP * y, axis[rows], axis[columns])
+        span = (maps.amax((1, 2)) - maps.amin((1, 2))).clamp_min(0.05)
+        distortion = torch.log(nmse(restored, maps[:, rows][:, :, columns], span) + LOG_FLOOR).mean()
+        ramp = min(1.0, max(0.02, 2 * step / recipe.steps))
+        loss = distortion + recipe.rate * ramp * nets.rates(y, family).sum(1).mean()
+        _update(loss, optimisers, nets)
+        step += 1
+        tick()
+        if step % every == 0 or step == recipe.steps:
+            _save(checkpoint, nets, optimisers, step, generator, recipe)
+            report({"step": step, "loss": loss.item(), **_measure_joint(nets, held_out, device)})
+    return nets
+
+
+def _train_autodecoder(
+    recipe: Recipe,
+    pool: Pool,
+    held_out: Mapping[str, Tensor],
+    checkpoint: Path,
+    device: str,
+    report: Report,
+    every: int,
+    tick: Callable[[], None],
+) -> Networks:
+    """The paper's objective, Adam, latents N(0, 0.01^2). Held-out maps are measured after 100 steps on their latents."""
+    maps = torch.cat([v for _, v in pool.sources]).to(device)
+    nets = Networks(decoders.build(recipe.decoder, recipe.options), latents=nn.Embedding(len(maps), 256))
+    assert nets.latents is not None
+    nn.init.normal_(nets.latents.weight, std=0.01)
+    for part in nets.parts().values():
+        part.to(device)
+    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(list(nets.parameters()), lr=recipe.learning_rate)]
+    step, generator = _resume(checkpoint, nets, optimisers, recipe)
+    axis = torch.from_numpy(centres(70)).float().to(device)
+    while step < recipe.steps:
+        _set_rates(optimisers, _schedule(recipe, step))
+        index = torch.randint(len(maps), (recipe.batch,), generator=generator).to(device)
+        rows, columns = (
+            torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
+        )
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            z = nets.latents(index)
+            restored = decoders.sample_grid(nets.decoder, z, axis[rows], axis[columns])
+        error = restored - maps[index][:, rows][:, :, columns]
+        loss = (error**2).mean() + recipe.penalty * (z.float() ** 2).sum(1).mean()
+        _update(loss, optimisers, nets)
+        step += 1
+        tick()
+        if step % every == 0 or step == recipe.steps:
+            _save(checkpoint, nets, optimisers, step, generator, recipe)
+            report({"step": step, "loss": loss.item(), **_measure_autodecoder(nets, held_out, device)})
+    return nets
+
+
+def _joint_optimisers(recipe: Recipe, nets: Networks) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside encoder and decoder; Adam for biases, output layers and the rate model."""
+    matrices, rest = [], []
+    for name, part in nets.parts().items():
+        for key, p in part.named_parameters():
+            inside = name in ("decoder", "encoder") and p.dim() >= 2 and p.shape[0] > 1
+            (matrices if inside and not (name == "decoder" and key.startswith("out")) else rest).append(p)
+    return [Muon(matrices, lr=recipe.muon_rate), torch.optim.Adam(rest, lr=recipe.learning_rate)]
+
+
+def _schedule(recipe: Recipe, step: int) -> float:
+    """Linear warm-up, constant, then a cosine down to 2 % over the last `decay` of the steps."""
+    rise = min(1.0, (step + 1) / recipe.warmup)
+    left = min(1.0, (recipe.steps - step) / max(1.0, recipe.decay * recipe.steps))
+    return rise * (0.02 + 0.98 * 0.5 * (1 - math.cos(math.pi * left)))
+
+
+def _set_rates(optimisers: list[torch.optim.Optimizer], factor: float) -> None:
+    for optimiser in optimisers:
+        for group in optimiser.param_groups:
+            group["lr"] = group.setdefault("peak", group["lr"]) * factor
+
+
+def _update(loss: Tensor, optimisers: list[torch.optim.Optimizer], nets: Networks) -> None:
+    for optimiser in optimisers:
+        optimiser.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(list(nets.parameters()), CLIP)
+    for optimiser in optimisers:
+        optimiser.step()
+
+
+def _measure_joint(nets: Networks, held_out: Mapping[str, Tensor], device: str) -> dict[str, Any]:
+    """Network alone, latents rounded, ideal entropy coding: {family: (PSNR dB, bytes a map)}."""
+    assert nets.encoder is not None and nets.rates is not None
+    out: dict[str, Any] = {}
+    with torch.no_grad():
+        for family, maps in held_out.items():
+            y = torch.round(nets.encoder(maps.to(device)))
+            table = torch.full((len(y),), synth.FAMILIES.index(family), device=device)
+            size = nets.rates(y, table).sum(1).mean().item() / 8
+            out[family] = (psnr(nets.decoder, STEP * y, maps.to(device)).mean().item(), size)
+    return out
+
+
+def _measure_autodecoder(nets: Networks, held_out: Mapping[str, Tensor], device: str) -> dict[str, Any]:
+    """Unquantised latents fitted in 100 steps of Adam from zero: {family: (PSNR dB, 1024 bytes)}."""
+    axis = torch.from_numpy(centres(70)).float().to(device)
+    out: dict[str, Any] = {}
+    for family, whole in held_out.items():
+        maps = whole[:20].to(device)
+        z = torch.zeros(len(maps), 256, device=device, requires_grad=True)
+        optimiser = torch.optim.Adam([z], lr=3e-3)
+        for _ in range(100):
+            pick = torch.randperm(70, device=device)[:24]
+            restored = decoders.sample_grid(nets.decoder, z, axis[pick], axis[pick])
+            loss = ((restored - maps[:, pick][:, :, pick]) ** 2).mean((1, 2)).sum()
+            (z.grad,) = torch.autograd.grad(loss, [z])
+            optimiser.step()
+        with torch.no_grad():
+            out[family] = (psnr(nets.decoder, z, maps).mean().item(), 1024.0)
+    return out
+
+
+def _save(
+    path: Path,
+    nets: Networks,
+    optimisers: list[torch.optim.Optimizer],
+    step: int,
+    generator: torch.Generator,
+    recipe: Recipe,
+) -> None:
+    """Write a checkpoint beside its target and rename it, so that an interrupted write leaves the last one."""
+    state = {
+        "step": step,
+        "recipe": json.dumps(asdict(recipe)),
+        "generator": generator.get_state(),
+        "parts": {name: part.state_dict() for name, part in nets.parts().items()},
+        "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    torch.save(state, beside)
+    os.replace(beside, path)
+
+
+def _resume(
+    path: Path, nets: Networks, optimisers: list[torch.optim.Optimizer], recipe: Recipe
+) -> tuple[int, torch.Generator]:
+    """The step to go on from and the generator, after loading the checkpoint where there is one."""
+    generator = torch.Generator().manual_seed(recipe.seed)
+    if not path.exists():
+        return 0, generator
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    saved = json.loads(state["recipe"])
+    if (saved["decoder"], saved["options"]) != (recipe.decoder, recipe.options):
+        raise UsageError(f"{path} is of another decoder ({saved['decoder']}); name another checkpoint")
+    for name, part in nets.parts().items():
+        part.load_state_dict(state["parts"][name])
+    for optimiser, saved_state in zip(optimisers, state["optimisers"], strict=True):
+        optimiser.load_state_dict(saved_state)
+    generator.set_state(state["generator"])
+    return int(state["step"]), generator
