@@ -1,0 +1,355 @@
+"""Bytes <-> sections, checksums, index. Every constant is named as in format_spec.md. Knows no torch.
+
+    prologue | HEAD | MAPS ... MAPS | [BOOK] | FOOT | tail
+    prologue = signature, version, features        section = tag, first, count, length, CRC32C, payload
+    FOOT     = where MAPS and BOOK lie, quality of every map          tail = where FOOT is
+
+A MAPS payload is five streams (kinds, entropy, int8, fp16, exact), each {coding, stored length, bytes}.
+"""
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import google_crc32c
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from .errors import FormatError, VersionError
+
+SIGNATURE = bytes.fromhex("89564c5a0d0a1a0a")
+END_SIGNATURE = bytes.fromhex("89564c5a454e440a")
+FORMAT_VERSION = 1
+
+PROLOGUE = struct.Struct("<8sHHHH")  # signature, format version, required features, optional features, zero
+SECTION = struct.Struct("<4sIIII")  # tag, first map, count of maps, payload length, CRC32C
+TAIL = struct.Struct("<QII8s")  # offset of FOOT, length of FOOT with its header, CRC32C, end signature
+STREAM = struct.Struct("<BI")  # coding, stored length
+INDEX = struct.Struct("<QIII")  # offset, length with header, first map, count of maps
+FOOTER = struct.Struct("<QII")  # offset and length of BOOK with its header (0, 0: none), number of MAPS sections
+
+TAG_HEADER = b"HEAD"
+TAG_CODEBOOK = b"BOOK"
+TAG_MAPS = b"MAPS"
+TAG_FOOTER = b"FOOT"
+
+KNOWN_REQUIRED_FEATURES = 0  # bits of the required-features field that this release understands
+
+CODING_RAW = 0
+CODING_ZSTD = 1
+
+KIND_EXACT = 0
+KIND_INT8 = 1
+KIND_FP16 = 2
+KIND_ENTROPY = 16  # 16 + t: entropy-coded with table set t
+
+MAX_HEADER = 1 << 16
+MAX_CODEBOOK = 1 << 28
+MAX_PAYLOAD = (1 << 31) - 1
+MAX_BLOCK_MAPS = 4096
+MAX_MAPS = 1 << 31
+
+PSNR_STEP = 0.05  # dB; codes round down
+PSNR_EXACT = 0xFFFF
+PSNR_MAX = 0xFFFE
+ERROR_STEPS = 32  # codes an octave; codes round up
+ERROR_BIAS = 1024  # code of a maximum error of 1 in the file's units
+ERROR_MAX = 0xFFFE
+ERROR_UNBOUNDED = 0xFFFF
+
+
+def crc32c(*parts: bytes) -> int:
+    """CRC32C (Castagnoli) of the parts one after another."""
+    value = 0
+    for part in parts:
+        value = google_crc32c.extend(value, part)
+    return int(value)
+
+
+def readable(version: int, required: int) -> str:
+    """Whether this release can read a file: 'yes', 'no', or 'damaged' for a version that never was."""
+    if version == 0:
+        return "damaged"
+    return "yes" if version == FORMAT_VERSION and not required & ~KNOWN_REQUIRED_FEATURES else "no"
+
+
+# Prologue and tail
+
+
+def pack_prologue() -> bytes:
+    """The first 16 bytes of a file."""
+    return PROLOGUE.pack(SIGNATURE, FORMAT_VERSION, 0, 0, 0)
+
+
+def unpack_prologue(data: bytes) -> None:
+    """Check the first 16 bytes. Raises FormatError, or VersionError for a file of a later release."""
+    if len(data) < PROLOGUE.size or data[:8] != SIGNATURE:
+        damaged = data[:4] == SIGNATURE[:4]
+        raise FormatError(
+            "the file's first bytes are damaged (a text-mode transfer?)" if damaged else "not a .vlz file"
+        )
+    _, version, required, optional, zero = PROLOGUE.unpack_from(data)
+    if readable(version, required) == "no":
+        raise VersionError(
+            f"format version {version} (features {required:#x}) is newer than this release; upgrade velcodec"
+        )
+    if version != FORMAT_VERSION or optional or zero:
+        raise FormatError("the file's first bytes are damaged")
+
+
+def pack_tail(offset: int, length: int) -> bytes:
+    """The last 24 bytes of a file."""
+    body = struct.pack("<QI", offset, length)
+    return TAIL.pack(offset, length, crc32c(body), END_SIGNATURE)
+
+
+def unpack_tail(data: bytes, file_size: int) -> tuple[int, int]:
+    """Offset and length of the footer section, checked against the size of the file."""
+    if len(data) != TAIL.size or data[-8:] != END_SIGNATURE:
+        raise FormatError("the file is truncated: its end is missing")
+    offset, length, crc, _ = TAIL.unpack(data)
+    if crc != crc32c(data[:12]):
+        raise FormatError("the file's tail is damaged (checksum)")
+    if length < SECTION.size or offset + length != file_size - TAIL.size:
+        raise FormatError("the file's tail does not point at its footer")
+    return offset, length
+
+
+# Sections
+
+
+@dataclass(frozen=True)
+class Section:
+    """A self-framed piece of a file: `first` and `count` say which maps a MAPS section holds, else they are 0."""
+
+    tag: bytes
+    first: int
+    count: int
+    payload: bytes
+
+
+def pack_section(section: Section) -> bytes:
+    """A section with its header and checksum."""
+    if len(section.payload) > MAX_PAYLOAD:
+        raise FormatError("a section of over 2 GiB cannot be written; make the blocks smaller")
+    head = struct.pack("<4sIII", section.tag, section.first, section.count, len(section.payload))
+    return head + struct.pack("<I", crc32c(head, section.payload)) + section.payload
+
+
+def section_length(header: bytes, tag: bytes, limit: int) -> int:
+    """Payload length stated by a section header, checked before anything is read or allocated."""
+    if len(header) != SECTION.size:
+        raise FormatError("the file is truncated")
+    found, _, _, length, _ = SECTION.unpack(header)
+    if found != tag:
+        raise FormatError(f"expected a {tag.decode()} section; the file is damaged")
+    if length > limit:
+        raise FormatError(f"the {tag.decode()} section states {length} bytes, more than there can be")
+    return int(length)
+
+
+def unpack_section(data: bytes, tag: bytes) -> Section:
+    """A whole section, its tag, length and checksum verified."""
+    length = section_length(data[: SECTION.size], tag, len(data) - SECTION.size)
+    if length != len(data) - SECTION.size:
+        raise FormatError(f"the {tag.decode()} section is not as long as the index says")
+    found, first, count, _, crc = SECTION.unpack_from(data)
+    payload = data[SECTION.size :]
+    if crc != crc32c(data[:16], payload):
+        raise FormatError(f"the {tag.decode()} section at map {first} is damaged (checksum)")
+    return Section(found, first, count, payload)
+
+
+def read_section(file: BinaryIO, tag: bytes, limit: int) -> Section:
+    """The section at the file's position, `limit` bytes of payload at most."""
+    header = file.read(SECTION.size)
+    length = section_length(header, tag, limit)
+    payload = file.read(length)
+    if len(payload) != length:
+        raise FormatError("the file is truncated")
+    return unpack_section(header + payload, tag)
+
+
+# Header and footer
+
+
+def pack_header(header: dict[str, Any]) -> bytes:
+    """Header fields as compact JSON."""
+    data = json.dumps(header, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    if len(data) > MAX_HEADER:
+        raise FormatError("the header would be larger than 64 KiB; shorten its text")
+    return data
+
+
+def unpack_header(payload: bytes) -> dict[str, Any]:
+    """JSON to header fields; their meaning is checked by header.py."""
+    try:
+        header = json.loads(payload.decode())
+    except (ValueError, RecursionError) as error:
+        raise FormatError("the header is not JSON") from error
+    if not isinstance(header, dict):
+        raise FormatError("the header is not a JSON object")
+    return header
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a MAPS section lies and which maps it holds."""
+
+    offset: int
+    length: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Footer:
+    """Index and quality codes (n,) of all maps; `book` is (offset, length) of an embedded codebook or (0, 0)."""
+
+    entries: Sequence[Entry]
+    book: tuple[int, int]
+    psnr: NDArray[np.uint16]
+    error: NDArray[np.uint16]
+
+
+def pack_footer(footer: Footer) -> bytes:
+    """The payload of FOOT; of the quality codes the four byte planes, since each is smoother than the whole."""
+    codes = np.stack([footer.psnr, footer.error]).astype("<u2")
+    planes = codes.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1).tobytes()
+    index = b"".join(INDEX.pack(e.offset, e.length, e.first, e.count) for e in footer.entries)
+    return FOOTER.pack(*footer.book, len(footer.entries)) + index + pack_stream(planes)
+
+
+def unpack_footer(payload: bytes, limit: int) -> Footer:
+    """Check a footer: MAPS follow one another from map 0, and all lies before `limit`, where FOOT begins."""
+    if len(payload) < FOOTER.size:
+        raise FormatError("the footer is truncated")
+    book_offset, book_length, blocks = FOOTER.unpack_from(payload)
+    at = FOOTER.size + blocks * INDEX.size
+    if at > len(payload):
+        raise FormatError("the footer states more blocks than it holds")
+    entries, maps, end = [], 0, PROLOGUE.size
+    for fields in INDEX.iter_unpack(payload[FOOTER.size : at]):
+        entry = Entry(*fields)
+        if entry.first != maps or not 0 < entry.count <= MAX_BLOCK_MAPS or entry.length < SECTION.size:
+            raise FormatError("the footer's index is not in order")
+        if entry.offset < end or entry.offset + entry.length > limit:
+            raise FormatError("the footer's index points outside the file")
+        entries.append(entry)
+        maps, end = maps + entry.count, entry.offset + entry.length
+    if maps > MAX_MAPS or ((book_offset or book_length) and not end <= book_offset <= limit - book_length):
+        raise FormatError("the footer's index points outside the file")
+    planes, at = unpack_stream(payload, at, 4 * maps)
+    if at != len(payload):
+        raise FormatError("the footer has bytes left over")
+    codes = np.frombuffer(planes, np.uint8).reshape(2, 2, maps).transpose(0, 2, 1).copy().view("<u2")[..., 0]
+    return Footer(entries, (book_offset, book_length), codes[0], codes[1])
+
+
+# Quality codes
+
+
+def quality_codes(
+    psnr: NDArray[np.float64], error: NDArray[np.float64]
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """PSNR in dB (inf: exact) and maximum error (n,) to codes; PSNR rounds down, the error up."""
+    p = np.full(len(psnr), PSNR_EXACT, np.uint16)
+    finite = np.isfinite(psnr)
+    p[finite] = np.clip(np.floor(psnr[finite] / PSNR_STEP + 1e-9), 0, PSNR_MAX)
+    e = np.zeros(len(error), np.uint16)
+    some = error > 0
+    code = np.ceil(ERROR_STEPS * np.log2(error[some]) - 1e-9) + ERROR_BIAS
+    e[some] = np.where(code > ERROR_MAX, ERROR_UNBOUNDED, np.clip(code, 1, ERROR_MAX))
+    return p, e
+
+
+def quality_values(
+    psnr: NDArray[np.uint16], error: NDArray[np.uint16]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Codes to PSNR in dB (inf: exact) and an upper bound of the maximum error, (n,) each."""
+    p = np.where(psnr == PSNR_EXACT, np.inf, psnr * PSNR_STEP)
+    e = np.exp2((error.astype(np.float64) - ERROR_BIAS) / ERROR_STEPS)
+    return p, np.where(error == 0, 0.0, np.where(error == ERROR_UNBOUNDED, np.inf, e))
+
+
+# Streams of a MAPS section
+
+
+def pack_stream(data: bytes, compress: bool = True) -> bytes:
+    """A stream, zstd-compressed where that is shorter."""
+    if compress and data:
+        packed = zstandard.ZstdCompressor(level=19, write_content_size=True).compress(data)
+        if len(packed) < len(data):
+            return STREAM.pack(CODING_ZSTD, len(packed)) + packed
+    return STREAM.pack(CODING_RAW, len(data)) + data
+
+
+def unpack_stream(payload: bytes, at: int, length: int | None) -> tuple[bytes, int]:
+    """The stream at `at`, which must hold `length` bytes (None: any number, raw), and where the next begins."""
+    if at + STREAM.size > len(payload):
+        raise FormatError("a stream is truncated")
+    coding, stored = STREAM.unpack_from(payload, at)
+    at += STREAM.size
+    if stored > len(payload) - at:
+        raise FormatError("a stream is truncated")
+    data = payload[at : at + stored]
+    if coding == CODING_ZSTD and length is not None:
+        data = _decompress(data, length)
+    elif coding != CODING_RAW:
+        raise FormatError(f"stream coding {coding} is not known")
+    if length is not None and len(data) != length:
+        raise FormatError("a stream does not hold what its block states")
+    return data, at + stored
+
+
+def _decompress(data: bytes, length: int) -> bytes:
+    """A zstd frame of a known content size; the size is checked before anything is allocated."""
+    try:
+        if zstandard.frame_content_size(data) != length:
+            raise FormatError("a stream does not hold what its block states")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
+    except zstandard.ZstdError as error:
+        raise FormatError("a zstd stream is damaged") from error
+
+
+@dataclass(frozen=True)
+class Block:
+    """The streams of a MAPS section. `kinds` has one KIND a map; the others hold their maps in order."""
+
+    kinds: NDArray[np.uint8]
+    entropy: bytes
+    int8: bytes
+    fp16: bytes
+    exact: bytes
+
+
+def pack_block(block: Block) -> bytes:
+    """The payload of a MAPS section."""
+    return b"".join(
+        (
+            pack_stream(block.kinds.tobytes()),
+            pack_stream(block.entropy, compress=False),
+            pack_stream(block.int8),
+            pack_stream(block.fp16),
+            pack_stream(block.exact),
+        )
+    )
+
+
+def unpack_block(payload: bytes, count: int, latent: int, map_bytes: int) -> Block:
+    """The streams of a MAPS section of `count` maps, `latent` numbers a latent and `map_bytes` an exact map."""
+    data, at = unpack_stream(payload, 0, count)
+    kinds = np.frombuffer(data, np.uint8)
+    known = (kinds == KIND_EXACT) | (kinds == KIND_INT8) | (kinds == KIND_FP16) | (kinds >= KIND_ENTROPY)
+    if not known.all():
+        raise FormatError("a map's kind is not known")
+    entropy, at = unpack_stream(payload, at, None)
+    int8, at = unpack_stream(payload, at, int((kinds == KIND_INT8).sum()) * (4 + latent))
+    fp16, at = unpack_stream(payload, at, int((kinds == KIND_FP16).sum()) * 2 * latent)
+    exact, at = unpack_stream(payload, at, int((kinds == KIND_EXACT).sum()) * map_bytes)
+    if at != len(payload):
+        raise FormatError("a block has bytes left over")
+    return Block(kinds, entropy, int8, fp16, exact)

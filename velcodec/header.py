@@ -1,0 +1,115 @@
+"""The header of a .vlz file: what was given, and what is needed to read it back. JSON on the wire."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import FormatError, VersionError
+
+CODER = "velcodec-1"
+MAX_SAMPLES = 1 << 28  # of one map
+DTYPES = frozenset(
+    np.dtype(order + code).str
+    for order in "<>"
+    for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """Fields of the header.
+
+    shape and dtype are those of the array given; a latent decodes to offset + scale x (decoder's value), clipped
+    to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    units: str
+    spacing: tuple[float, float]
+    offset: float
+    scale: float
+    low: float
+    high: float
+    codebook_id: str
+    codebook_sha256: str
+    latent: int
+
+    @property
+    def map_shape(self) -> tuple[int, int]:
+        """(H, W) of one map."""
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def maps(self) -> int:
+        """Number of maps."""
+        return self.shape[0] if len(self.shape) > 2 else 1
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes of one map as given."""
+        return self.map_shape[0] * self.map_shape[1] * np.dtype(self.dtype).itemsize
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as format_spec.md names them."""
+        return {
+            "shape": list(self.shape),
+            "dtype": self.dtype,
+            "units": self.units,
+            "spacing": list(self.spacing),
+            "normalisation": [self.offset, self.scale],
+            "range": [self.low, self.high],
+            "codebook": {"id": self.codebook_id, "sha256": self.codebook_sha256, "latent": self.latent},
+            "coder": CODER,
+        }
+
+
+def from_json(fields: dict[str, Any]) -> Header:
+    """Check every field of a header. Raises FormatError, or VersionError for a coder of a later release."""
+    if fields.get("coder") != CODER:
+        raise VersionError(f"coder {str(fields.get('coder'))[:40]!r} is not known to this release; upgrade velcodec")
+    try:
+        book = fields["codebook"]
+        header = Header(
+            shape=tuple(_integer(n) for n in fields["shape"]),
+            dtype=fields["dtype"],
+            units=_text(fields["units"]),
+            spacing=_pair(fields["spacing"]),
+            offset=_pair(fields["normalisation"])[0],
+            scale=_pair(fields["normalisation"])[1],
+            low=_pair(fields["range"])[0],
+            high=_pair(fields["range"])[1],
+            codebook_id=_text(book["id"]),
+            codebook_sha256=_text(book["sha256"]),
+            latent=_integer(book["latent"]),
+        )
+        ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
+        ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
+        ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
+        ok = ok and len(header.codebook_sha256) == 64 and 1 <= header.latent <= 4096
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FormatError("the header lacks a field or holds a wrong one") from error
+    if not ok:
+        raise FormatError("the header's shape, dtype or codebook cannot be")
+    return header
+
+
+def _integer(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError("not an integer")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 256 or not value.isprintable():
+        raise ValueError("not a short text")
+    return value
+
+
+def _pair(value: Any) -> tuple[float, float]:
+    a, b = (float(v) for v in value)
+    if not (math.isfinite(a) and math.isfinite(b)):
+        raise ValueError("not finite")
+    return a, b
