@@ -1,12 +1,13 @@
 """How far a restored map is from its original: PSNR, SSIM, mean square and maximum error, one figure a map.
 
-PSNR and its range follow the SIREN auto-decoder paper (Liu et al. 2026): the range of a map is that of the map itself,
-max V - min V, not of its data type. SSIM is that of Wang, Bovik, Sheikh and Simoncelli, "Image quality assessment:
-from error visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004, with the same range.
+PSNR and its range follow the SIREN auto-decoder paper (Liu et al. 2026): the range of a map is that of the
+map itself, max V - min V, not of its data type. SSIM is that of Wang, Bovik, Sheikh and Simoncelli, "Image
+quality assessment: from error visibility to structural similarity", IEEE Trans. Image Processing 13(4), 2004,
+with the same range.
 
-Every function takes maps (n, H, W), (n, 1, H, W) or (H, W), original first, and returns float64 (n,). Samples that
-are equal count as no error, a NaN in both being equal; a NaN or an infinity that meets anything else is an infinite
-error. Maps are taken one at a time, so memory stays at a few maps whatever n is.
+Every function takes maps (n, H, W), (n, 1, H, W) or (H, W), original first, and returns float64 (n,). Samples
+that are equal count as no error, a NaN in both being equal; a NaN or an infinity that meets anything else is
+an infinite error. Maps are taken one at a time, so memory stays at a few maps whatever n is.
 """
 
 from collections.abc import Callable
@@ -26,8 +27,8 @@ WINDOW = 7  # cells: the side of SSIM's uniform window, scikit-image's default
 def psnr(original: ArrayLike, restored: ArrayLike) -> Figures:
     """Peak signal-to-noise ratio of each map in dB: 10 log10((max V - min V)^2 / MSE).
 
-    Infinite where a map is restored without error; 0 where a constant map is not, since its range is zero. The range
-    is taken over the finite samples.
+    Infinite where a map is restored without error; 0 where a constant map is not, since its range is zero.
+    The range is taken over the finite samples.
     """
     return _each(_psnr, original, restored)
 
@@ -35,8 +36,8 @@ def psnr(original: ArrayLike, restored: ArrayLike) -> Figures:
 def ssim(original: ArrayLike, restored: ArrayLike) -> Figures:
     """Mean structural similarity of each map, by scikit-image with data_range = max V - min V.
 
-    1 where a map is restored without error; 0 where a constant map is not. NaN where it is not defined: maps with
-    values that are not finite, or less than 3 cells on a side. The window shrinks on maps smaller than 7 cells.
+    1 where a map is restored without error; 0 where a constant map is not. NaN where it is not defined: maps
+    with values that are not finite, or less than 3 cells on a side. The window shrinks on maps under 7 cells.
     """
     return _each(_ssim, original, restored)
 
@@ -111,4 +112,5 @@ def _ssim(v: Map, r: Map) -> float:
         return 0.0
     from skimage.metrics import structural_similarity
 
-    return float(structural_similarity(a, b, win_size=side, data_range=span))
+    figure: Any = structural_similarity(a, b, win_size=side, data_range=span)
+    return float(figure)

@@ -7,6 +7,7 @@ the entropy coder (rule 1 of the design); the bits that the latent search weighs
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,14 +92,25 @@ class Prior:
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
         """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers,
         linear between them, growing by 4 bits a step outside the table. Differentiable in y."""
-        bits = self.bit_table.to(y.device)[table]
-        low = torch.from_numpy(self.low.astype(np.float32)).to(y.device)[table]
-        last = torch.from_numpy(self.size.astype(np.float32)).to(y.device)[table] - 1
-        at = y - low
-        inside = torch.minimum(at.clamp_min(0), last)
-        i = torch.minimum(inside.detach().floor(), last - 1).long()[..., None]
-        left, right = bits.gather(2, i)[..., 0], bits.gather(2, i + 1)[..., 0]
-        return left + (right - left) * (inside - i[..., 0]) + 4 * (at - inside).abs()
+        if y.device not in self._on_device:
+            place = torch.arange(self.tables * self.latent).view(self.tables, self.latent) * self.bit_table.shape[2]
+            numbers = (self.bit_table.flatten(), place, _float(self.low), _float(self.size) - 1)
+            self._on_device[y.device] = tuple(t.to(y.device) for t in numbers)
+        bits, start, low, last = self._on_device[y.device]
+        at = y - low[table]
+        inside = torch.minimum(at.clamp_min(0), last[table])
+        i = torch.minimum(inside.detach().floor(), last[table] - 1)
+        place = start[table] + i.long()
+        left, right = bits[place], bits[place + 1]
+        return left + (right - left) * (inside - i) + 4 * (at - inside).abs()
+
+    @cached_property
+    def _on_device(self) -> dict[torch.device, tuple[Tensor, ...]]:
+        return {}
+
+
+def _float(integers: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(integers.astype(np.float32))
 
 
 def integer_table(mass: NDArray[np.float64]) -> NDArray[np.uint16]:

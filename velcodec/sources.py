@@ -4,8 +4,8 @@
     models.npz[:key]        the array named, or the only one; read whole, since it is compressed as one
     models.h5[:/dataset]    the dataset named, or the only one; left on disk, read as it is sliced
 
-Maps are (H, W), (n, H, W) or (n, 1, H, W), of float16, float32, float64 or an integer type in either byte order.
-Nothing here unpickles: arrays of Python objects are refused.
+Maps are (H, W), (n, H, W) or (n, 1, H, W), of float16, float32, float64 or an integer type in either byte
+order. Nothing here unpickles: arrays of Python objects are refused.
 """
 
 import math
@@ -52,11 +52,11 @@ def open_source(path: str | os.PathLike[str]) -> Source:
         DataError: the file is damaged, or what it holds is not velocity maps.
     """
     file, name = split(path)
-    kind = _kind(file, "read")
     if not file.exists():
         raise UsageError(f"{file}: no such file; check the path")
     if not file.is_file():
         raise UsageError(f"{file} is not a file; name one .npy, .npz or .h5 file")
+    kind = _kind(file, "read")
     with open(file, "rb"):  # a file that may not be read says so here, in the system's words
         pass
     source = {"npy": _open_npy, "npz": _open_npz, "hdf5": _open_hdf5}[kind](file, name)
@@ -65,7 +65,7 @@ def open_source(path: str | os.PathLike[str]) -> Source:
 
 
 def split(path: str | os.PathLike[str]) -> tuple[Path, str | None]:
-    """A path as users write it to the file and the name inside it: `a.h5:/v` to (a.h5, "/v"), `a.npy` to (a.npy, None)."""
+    """A path as users write it to the file and the name inside it: `a.h5:/v` to (a.h5, "/v")."""
     text = os.fspath(path)
     inside = None if os.path.exists(text) else _INSIDE.fullmatch(text)
     return (Path(inside["file"]), inside["name"] or None) if inside else (Path(text), None)
@@ -142,10 +142,10 @@ def _npy_header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 
 
 def _open_npz(file: Path, name: str | None) -> NDArray[Any]:
+    if not zipfile.is_zipfile(file):
+        raise DataError(f"{file}: not a whole .npz file; write it again with numpy.savez")
     try:
         with np.load(file, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("not a zip archive")
             key = _pick(file, name, sorted(arrays.files))
             array = arrays[key]
     except (*_BROKEN, zipfile.BadZipFile, zlib.error, AttributeError) as error:
@@ -229,7 +229,7 @@ def write_array(
     path: str | os.PathLike[str],
     maps: NDArray[Any] | Iterable[NDArray[Any]],
     shape: tuple[int, ...] | None = None,
-    dtype: DTypeLike = None,
+    dtype: DTypeLike | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write maps to `.npy`, `.npz` or HDF5 by the ending of the path, complete or not at all.
@@ -271,7 +271,7 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     if not file.parent.is_dir():
         raise UsageError(f"{file}: there is no directory {file.parent}; make it first")
     if file.exists() and not overwrite:
-        raise UsageError(f"{file} exists; remove it, choose another name, or allow it to be overwritten")
+        raise UsageError(f"{file} exists; choose another name or allow overwriting (--overwrite)")
 
 
 @contextmanager
@@ -303,10 +303,12 @@ def _write_npy(draft: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[A
 @contextmanager
 def _write_npz(draft: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Write]:
     # As numpy.savez_compressed does, but a block at a time.
-    with zipfile.ZipFile(draft, "x", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-            np.lib.format.write_array_header_1_0(stream, _header(shape, dtype))
-            yield lambda block: _put(stream, block)
+    with (
+        zipfile.ZipFile(draft, "x", zipfile.ZIP_DEFLATED) as archive,
+        archive.open(f"{name}.npy", "w", force_zip64=True) as stream,
+    ):
+        np.lib.format.write_array_header_1_0(stream, _header(shape, dtype))
+        yield lambda block: _put(stream, block)
 
 
 @contextmanager

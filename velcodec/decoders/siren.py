@@ -50,7 +50,7 @@ class SirenDecoder(nn.Module):
         h = torch.sin(W0 * (nn.functional.linear(points, weight[:, :2]) + shared))
         for layer in self.hidden:
             h = torch.sin(W0 * layer(h))
-        values: Tensor = self.out(h)[..., 0].float()
+        values: Tensor = self.out(h)[..., 0].to(latents.dtype)
         return values
 
     def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:

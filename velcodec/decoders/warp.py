@@ -55,7 +55,7 @@ class WarpDecoder(nn.Module):
         if points.dim() == 2:
             points = points.expand(len(latents), -1, -1)
         grid, profile = self.grow(latents)
-        at = (points.float() / SPAN)[:, None]
+        at = (points.to(grid.dtype) / SPAN)[:, None]
         features = F.grid_sample(grid, at, align_corners=False, padding_mode="border")
         return self._finish(features, profile, points[:, None, :, 0], points[:, None, :, 1])[:, 0]
 
@@ -67,14 +67,15 @@ class WarpDecoder(nn.Module):
         return self._finish(features, profile, x.expand(shape), z[:, None].expand(shape))
 
     def grow(self, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Latents (B, 256) to the feature grid (B, C, 72, 72) and the profile (B, R, samples), both float32."""
+        """Latents (B, 256) to the feature grid (B, C, 72, 72) and the profile (B, R, samples)."""
         h = F.gelu(self.seed(latents)).view(-1, 64, 5, 5)
         h = F.gelu(self.grow9(_resize(h, 9)))
         h = F.gelu(self.grow18(_resize(h, 18)))
         h = F.gelu(F.pixel_shuffle(self.grow36(h), 2))
         grid = F.pixel_shuffle(self.grow72(h), 2)
         profile = self.profile2(F.gelu(self.profile1(latents)))
-        return grid.float(), profile.view(-1, self.channels, self.samples).float()
+        profile = profile.view(-1, self.channels, self.samples)
+        return grid.to(latents.dtype), profile.to(latents.dtype)  # autocast leaves them in bfloat16
 
     def _finish(self, features: Tensor, profile: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """Features (B, C, H, W) and the coordinates (B, H, W) of their points to values (B, H, W)."""
@@ -84,7 +85,7 @@ class WarpDecoder(nn.Module):
         inputs = torch.cat([features[:, 1:], read], 1).movedim(1, -1)
         h = torch.cat([inputs, x[..., None], z[..., None]], -1)
         h = torch.sin(self.sine2(torch.sin(self.sine1(h))))
-        return (self.out(h) + self.skip(inputs))[..., 0].float()
+        return (self.out(h) + self.skip(inputs))[..., 0].to(features.dtype)
 
 
 def _resize(h: Tensor, side: int) -> Tensor:
@@ -99,5 +100,5 @@ def _lerp(grid: Tensor, coordinate: Tensor, axis: int) -> Tensor:
     shape[axis] = -1
     low_index = low.long()
     return torch.lerp(
-        grid.index_select(axis, low_index), grid.index_select(axis, low_index + 1), (at - low).view(shape)
+        grid.index_select(axis, low_index), grid.index_select(axis, low_index + 1), (at - low).view(shape).to(grid.dtype)
     )

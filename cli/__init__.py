@@ -1,0 +1,1 @@
+"""The command line of velcodec: one module a command, installed as `velcodec_cli`."""

@@ -1,0 +1,79 @@
+"""velcodec decompress: maps of a .vlz file to an array on disk."""
+
+# ruff: noqa: D301  (click looks for a real \b, which keeps the examples' lines)
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .common import (
+    Grid,
+    Maps,
+    Window,
+    WindowType,
+    device_option,
+    maps_option,
+    overwrite_option,
+    pick,
+    plural,
+    progress,
+    read_blocks,
+    res_option,
+)
+
+
+@click.command("decompress", no_args_is_help=False)
+@click.argument("source", metavar="INPUT.vlz")
+@click.argument("output", metavar="OUTPUT")
+@res_option("Samples over the map, or over the window; by default the native grid.")
+@maps_option("Which maps, as a Python slice or one index; by default all.")
+@click.option("--window", type=WindowType(), help="Part of the map, in native cells: depths, then positions.")
+@device_option()
+@overwrite_option()
+def command(
+    source: str,
+    output: str,
+    res: Grid | None,
+    maps: Maps | None,
+    window: Window | None,
+    device: str,
+    overwrite: bool,
+) -> None:
+    """Restore maps from a .vlz file, on any grid.
+
+    OUTPUT is written by its ending, .npy, .npz or .h5 (file.h5:/name names the dataset, else it is v), in the
+    shape and type of the array that was compressed. Memory stays small whatever the number of maps.
+
+    \b
+    velcodec decompress models.vlz models.npy               # as they were given
+    velcodec decompress models.vlz fine.h5 --res 280        # (n, 1, 280, 280)
+    velcodec decompress models.vlz some.npy --maps 0:10 --window 0:35,20:50 --res 140x120
+    """
+    from velcodec.sources import check_output, write_array
+
+    check_output(output, overwrite)
+    import velcodec
+    from velcodec.grid import make_grid
+
+    with velcodec.open(source, device=device) as archive:
+        chosen = pick(maps, len(archive))
+        shape = _output_shape(archive.shape, len(chosen), make_grid(archive.map_shape, res, window).shape)
+        with progress(len(chosen), "decompress") as bar:
+            blocks = _advancing(read_blocks(archive, chosen, res, window), bar)
+            write_array(output, blocks, shape, archive.dtype, overwrite)
+        click.echo(f"{output}: {plural(len(chosen), 'map')}, shape {shape}, {archive.dtype}")
+
+
+def _output_shape(given: tuple[int, ...], count: int, grid: Grid) -> tuple[int, ...]:
+    """Laid out as the array given: one map alone, a stack, or a stack with a channel."""
+    if len(given) == 2:
+        return grid
+    return (count, 1, *grid) if len(given) == 4 else (count, *grid)
+
+
+def _advancing(parts: Any, bar: Any) -> Any:
+    for numbers, block in parts:
+        yield block
+        bar.update(len(numbers))

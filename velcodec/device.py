@@ -1,0 +1,20 @@
+"""Which device to compute on."""
+
+import torch
+
+from .errors import UsageError
+
+
+def resolve_device(name: str = "auto") -> torch.device:
+    """'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'. Raises UsageError where it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"device {name!r} is not known; use auto, cpu or cuda") from error
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"device {name!r} is not supported; use auto, cpu or cuda")
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError("no CUDA device is available here; use --device cpu")
+    return device

@@ -1,0 +1,210 @@
+"""Trained networks -> a codebook: integer tables, drift bound, figures, card.
+
+    networks -> fp16 weights -> tables of the rate model -> latents that the search finds -> tables of those
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from . import prior, synth
+from .codebook import Codebook, save
+from .fit import fit_latents
+from .grid import make_grid
+from .prior import Prior
+from .synthesis import sample
+from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
+
+FINER = (1.0, 0.5)  # steps of the table sets, relative to the one trained with
+SAMPLE_MAPS = 128  # training maps of each family whose latents make the tables
+TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
+MARGIN = 2  # integers beyond the smallest and largest seen
+SEEN_WEIGHT = 0.9  # of the counts seen against the logistic fitted to them
+DRIFT_MARGIN = 4.0  # times the largest drift measured
+
+
+def release(
+    nets: Networks,
+    recipe: Recipe,
+    pool: Pool,
+    held_out: Mapping[str, Tensor],
+    output: Path,
+    *,
+    id: str,
+    training_data: str,
+    licence: str,
+    effort: int = 3,
+    device: str = "cpu",
+    overwrite: bool = False,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Codebook:
+    """Make a codebook of trained networks and write it.
+
+    Args:
+        held_out: normalised maps (n, 70, 70) by family, never trained on; the card's figures are theirs.
+        id, training_data, licence: for the card.
+        effort: of the search whose latents make the tables.
+    """
+    weights = _weights(nets)
+    card: dict[str, Any] = {
+        "id": id,
+        "version": 1,
+        "training_data": training_data,
+        "licence": licence,
+        "recipe": asdict(recipe),
+        "decoding": {
+            "decoder": recipe.decoder,
+            "options": recipe.options,
+            "normalisation": [CENTRE, SCALE],
+        },
+        "encoder": {} if nets.encoder is not None else None,
+        "rate": recipe.rate,
+        "drift_bound": 0.0,
+    }
+    first = _logistic_prior(nets)
+    where = torch.device(device)
+    book = Codebook({**weights, **_prior_tensors(first)}, card)
+    progress("fitting latents of training maps for the tables")
+    book = Codebook({**weights, **_prior_tensors(_seen_prior(book, pool, effort, where))}, card)
+    progress("measuring the drift bound")
+    card["drift_bound"] = measure_drift(book, pool)
+    progress("measuring held-out maps")
+    card["figures"] = {f: _figures(book, maps.numpy(), effort, where) for f, maps in held_out.items()}
+    book = Codebook(book.tensors, card)
+    save(book, Path(output), overwrite)
+    return book
+
+
+def _weights(nets: Networks) -> dict[str, NDArray[Any]]:
+    """Weights of decoder and encoder as float16 tensors."""
+    out = {}
+    for name, part in (("decoder", nets.decoder), ("encoder", nets.encoder)):
+        if part is not None:
+            for key, value in part.state_dict().items():
+                out[f"{name}.{key}"] = value.detach().cpu().numpy().astype(np.float16)
+    return out
+
+
+def _prior_tensors(p: Prior) -> dict[str, NDArray[Any]]:
+    return {"prior.step": p.step, "prior.low": p.low, "prior.size": p.size, "prior.frequency": p.frequency}
+
+
+def _logistic_prior(nets: Networks) -> Prior:
+    """Tables of the rate model's logistics at each step; of an auto-decoder, of logistics fitted to its latents."""
+    if nets.rates is not None:
+        mean = nets.rates.mean.detach().cpu().numpy().astype(np.float64)
+        scale = np.exp(nets.rates.log_scale.detach().cpu().numpy().astype(np.float64))
+        step = STEP
+    else:
+        assert nets.latents is not None
+        z = nets.latents.weight.detach().cpu().numpy().astype(np.float64)
+        step = float(z.std() / 4)
+        mean = z.mean(0, keepdims=True) / step
+        scale = z.std(0, keepdims=True) / step * math.sqrt(3) / math.pi
+    steps, masses = [], []
+    for finer in FINER:
+        for m, s in zip(mean / finer, scale / finer, strict=True):
+            steps.append(step * finer)
+            masses.append([_logistic(a, b) for a, b in zip(m, s, strict=True)])
+    return prior.build(np.array(steps, np.float32), masses)
+
+
+def _logistic(
+    mean: float, scale: float, low: int | None = None, high: int | None = None
+) -> tuple[int, NDArray[np.float64]]:
+    """Mass of a logistic on the integers low .. high, by default all but its far tails: (low, mass)."""
+    reach = scale * math.log(1 / TAIL_MASS)
+    low = math.floor(mean - reach) - 1 if low is None else low
+    high = math.ceil(mean + reach) + 1 if high is None else high
+    half = (prior.MAX_SIZE - 1) // 2
+    low, high = max(low, round(mean) - half), min(high, round(mean) + half)
+    k = np.arange(low, high + 1)
+    mass = 0.5 * (np.tanh((k + 0.5 - mean) / scale / 2) - np.tanh((k - 0.5 - mean) / scale / 2))
+    return low, np.maximum(mass, 1e-12)
+
+
+def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
+    """Tables of the latents that the search finds for training maps, smoothed with the logistics of their moments."""
+    first = book.prior
+    sets = first.tables // len(FINER)
+    per_family: dict[str, list[Tensor]] = {}
+    for family, maps in pool.sources:
+        per_family.setdefault(family, []).append(maps)
+    seen: dict[int, list[NDArray[np.float32]]] = {}
+    for family, parts in per_family.items():
+        maps = np.concatenate([part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts])
+        for f in range(len(FINER)):
+            tables = list(range(f * sets, (f + 1) * sets))
+            fit = fit_latents(maps[:SAMPLE_MAPS], book, device, effort, True, tables)
+            own = f * sets + (synth.FAMILIES.index(family) if sets > 1 else 0)
+            q = np.rint(fit.latents / first.step[own])
+            seen.setdefault(own, []).append(q)
+    masses = []
+    for t in range(first.tables):
+        q = np.concatenate(seen[t]) if t in seen else None
+        row = []
+        for d in range(first.latent):
+            low, mass = int(first.low[t, d]), first.table(t, d) / (1 << prior.TABLE_BITS)
+            row.append((low, mass) if q is None else _smoothed(q[:, d], low, low + len(mass) - 1))
+        masses.append(row)
+    return prior.build(first.step, masses)
+
+
+def _smoothed(q: NDArray[np.float64], low: int, high: int) -> tuple[int, NDArray[np.float64]]:
+    """Mass on the integers seen and those between low and high: the counts, blurred, mixed with a logistic."""
+    mean, scale = float(q.mean()), max(float(q.std()), 0.12) * math.sqrt(3) / math.pi
+    low, high = min(low, int(q.min()) - MARGIN), max(high, int(q.max()) + MARGIN)
+    low, smooth = _logistic(mean, scale, low, high)
+    at = np.clip(q - low, 0, len(smooth) - 1).astype(int)
+    counts = np.bincount(at, minlength=len(smooth)).astype(np.float64)
+    if scale > 1:
+        counts = np.convolve(counts, [0.25, 0.5, 0.25], mode="same")
+    heavy = np.maximum(smooth / smooth.sum(), 1e-5)
+    return low, SEEN_WEIGHT * counts / counts.sum() + (1 - SEEN_WEIGHT) * heavy / heavy.sum()
+
+
+def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
+    """A bound on how far two decodes of one latent differ, in normalised units: batch sizes and thread counts here,
+    against a decode in float64, times a margin for machines not at hand."""
+    where = torch.device("cpu")
+    shares = [v[: max(1, maps // len(pool.sources))].numpy() for _, v in pool.sources]
+    v = np.concatenate(shares)[:maps]
+    maps = len(v)
+    latents = fit_latents(v, book, where, 0, True, [0]).latents
+    grid = make_grid((70, 70))
+    decoder = book.decoder.double()
+    axis = torch.from_numpy(grid.z)
+    with torch.no_grad():
+        exact = decoder.grid(torch.from_numpy(latents).double(), axis, axis).numpy()  # type: ignore[operator]
+    book.decoder.float()
+    worst, threads = 0.0, torch.get_num_threads()
+    try:
+        for n in (1, 2):
+            torch.set_num_threads(n)
+            for batch in (1, 7, maps):
+                for i in range(0, maps, batch):
+                    out = sample(book, latents[i : i + batch], grid, where)
+                    worst = max(worst, float(np.abs(out - exact[i : i + batch]).max()))
+    finally:
+        torch.set_num_threads(threads)
+    return DRIFT_MARGIN * worst
+
+
+def _figures(book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device) -> dict[str, float]:
+    """Mean PSNR (dB) and mean ideal bytes of the latents of normalised maps, rounded, at an effort."""
+    sets = [t for t in range(book.prior.tables) if book.prior.step[t] == book.prior.step.max()]
+    fit = fit_latents(maps, book, device, effort, True, sets)
+    restored = sample(book, fit.latents, make_grid((70, 70)), device).clip(-1, 1)
+    span = np.ptp(maps, axis=(1, 2))
+    quality = 10 * np.log10(span**2 / ((restored - maps) ** 2).mean((1, 2)))
+    table = torch.from_numpy(fit.table)
+    y = torch.from_numpy(fit.latents / book.prior.step[fit.table][:, None])
+    size = book.prior.bits(torch.round(y), table).sum(1) / 8
+    return {"psnr": round(float(quality.mean()), 2), "bytes": round(float(size.mean()), 1), "maps": len(maps)}
