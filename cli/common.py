@@ -36,6 +36,10 @@ class Stop(Exception):  # noqa: N818
         self.exit_code = exit_code
 
 
+class ClosedPipe(Exception):  # noqa: N818
+    """Whoever read our output has gone. On the system's own error click ends with 1, here a failed verify."""
+
+
 def one_line(text: object) -> str:
     """A message without line breaks or a full stop at its end."""
     return " ".join(str(text).split()).rstrip(".")
@@ -56,7 +60,7 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise Stop("interrupted; nothing was left under the output's name", INTERRUPTED) from None
     except BrokenPipeError:
-        raise
+        raise ClosedPipe from None
     except VelcodecError as error:
         stop(error)
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from .common import BUG, CLOSED_PIPE, INTERRUPTED, Stop, describe, plain_errors
+from .common import BUG, CLOSED_PIPE, INTERRUPTED, ClosedPipe, Stop, describe, plain_errors
 
 COMMANDS = {
     "compress": "Write velocity models to a .vlz file.",
@@ -46,7 +46,9 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with plain_errors():
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
 
     def main(
         self,
@@ -64,7 +66,6 @@ class Commands(click.Group):
         """Run the command named; its exit code."""
         try:
             code = super().main(args, "velcodec", complete_var, False, **extra)
-            sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except Stop as error:
             click.echo(f"velcodec: {error}", err=True)
@@ -75,8 +76,8 @@ class Commands(click.Group):
         except click.Abort:
             click.echo("velcodec: interrupted", err=True)
             return INTERRUPTED
-        except BrokenPipeError:
-            # Whoever read our output has gone; point stdout elsewhere so that closing it does not fail again.
+        except ClosedPipe:
+            # Point stdout elsewhere, so that closing it does not fail again.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CLOSED_PIPE
         except Exception:

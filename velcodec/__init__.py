@@ -1,10 +1,10 @@
 """velcodec: a learned codec for 2-D seismic velocity models.
 
-    import velcodec
-    velcodec.compress(maps, "models.vlz")          # maps (n, 70, 70) float32, m/s
-    with velcodec.open("models.vlz") as archive:
-        archive[3]                                 # (70, 70)
-        archive.read([3], shape=(280, 280))        # (1, 280, 280)
+import velcodec
+velcodec.compress(maps, "models.vlz")          # maps (n, 70, 70) float32, m/s
+with velcodec.open("models.vlz") as archive:
+    archive[3]                                 # (70, 70)
+    archive.read([3], shape=(280, 280))        # (1, 280, 280)
 """
 
 from importlib import import_module
@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import CodebookError, DataError, FormatError, UsageError, VelcodecError, VersionError
 
 if TYPE_CHECKING:
-    from .archive import Archive, compress, decompress
+    from .archive import Archive, decompress
     from .archive import Archive as open  # noqa: A004
     from .codebook import Codebook, load_codebook
     from .field import Field
+    from .writer import compress
 
 __version__ = "0.1.0"
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 _LAZY = {
     "Archive": ("archive", "Archive"),
     "open": ("archive", "Archive"),
-    "compress": ("archive", "compress"),
+    "compress": ("writer", "compress"),
     "decompress": ("archive", "decompress"),
     "Codebook": ("codebook", "Codebook"),
     "load_codebook": ("codebook", "load_codebook"),

@@ -94,7 +94,9 @@ def digest(tensors: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> str:
 
 def to_bytes(codebook: Codebook) -> bytes:
     """A codebook as the bytes of its file."""
-    return bytes(safetensors.numpy.save(codebook.tensors, metadata={"card": json.dumps(codebook.card, indent=1)}))
+    return bytes(
+        safetensors.numpy.save(codebook.tensors, metadata={"card": json.dumps(codebook.card, indent=1)})
+    )
 
 
 def from_file(path: Path) -> Codebook:
@@ -238,6 +240,10 @@ def install(path: Path) -> Path:
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
-    state = {k[len(prefix) :]: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items() if k.startswith(prefix)}
+    state = {
+        k[len(prefix) :]: torch.from_numpy(v.astype(np.float32))
+        for k, v in tensors.items()
+        if k.startswith(prefix)
+    }
     module.load_state_dict(state)
     module.requires_grad_(False).eval()

@@ -29,7 +29,9 @@ SECTION = struct.Struct("<4sIIII")  # tag, first map, count of maps, payload len
 TAIL = struct.Struct("<QII8s")  # offset of FOOT, length of FOOT with its header, CRC32C, end signature
 STREAM = struct.Struct("<BI")  # coding, stored length
 INDEX = struct.Struct("<QIII")  # offset, length with header, first map, count of maps
-FOOTER = struct.Struct("<QII")  # offset and length of BOOK with its header (0, 0: none), number of MAPS sections
+FOOTER = struct.Struct(
+    "<QII"
+)  # offset and length of BOOK with its header (0, 0: none), number of MAPS sections
 
 TAG_HEADER = b"HEAD"
 TAG_CODEBOOK = b"BOOK"
@@ -271,7 +273,8 @@ def quality_values(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Codes to PSNR in dB (inf: exact) and an upper bound of the maximum error, (n,) each."""
     p = np.where(psnr == PSNR_EXACT, np.inf, psnr * PSNR_STEP)
-    e = np.exp2((error.astype(np.float64) - ERROR_BIAS) / ERROR_STEPS)
+    with np.errstate(over="ignore"):
+        e = np.exp2((error.astype(np.float64) - ERROR_BIAS) / ERROR_STEPS)
     return p, np.where(error == 0, 0.0, np.where(error == ERROR_UNBOUNDED, np.inf, e))
 
 

@@ -1,7 +1,7 @@
 """Records -> maps. Never imports fit: reading needs no search.
 
-    MAPS payload -> integers -> latents -> synthesis on a grid -> m/s
-                 -> exact maps ----------> resampled ---------^
+MAPS payload -> integers -> latents -> synthesis on a grid -> m/s
+             -> exact maps ----------> resampled ---------^
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,11 @@ from .grid import Grid, resample
 from .header import Header
 from .synthesis import denormalise, sample
 
-MODE_NAMES = {container.KIND_EXACT: "exact", container.KIND_INT8: "latent-int8", container.KIND_FP16: "latent-fp16"}
+MODE_NAMES = {
+    container.KIND_EXACT: "exact",
+    container.KIND_INT8: "latent-int8",
+    container.KIND_FP16: "latent-fp16",
+}
 
 
 def mode_name(kind: int) -> str:
@@ -57,7 +61,9 @@ def read_records(payload: bytes, count: int, header: Header, codebook: Codebook 
         groups = [(k - container.KIND_ENTROPY, int((kinds == k).sum())) for k in tables]
         decoded = entropy.decode(block.entropy, groups, codebook.models)
         for (table, _), q in zip(groups, decoded, strict=True):
-            latents[kinds == table + container.KIND_ENTROPY] = quantise.from_integers(q, codebook.prior, table)
+            latents[kinds == table + container.KIND_ENTROPY] = quantise.from_integers(
+                q, codebook.prior, table
+            )
     elif block.entropy:
         raise FormatError("a block has latents that no map uses")
     eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.latent)

@@ -212,7 +212,9 @@ def _zstd_sizes(maps: NDArray[Any]) -> NDArray[np.int64]:
     """Bytes that zstd takes for each map by itself, (n,)."""
 
     def size(m: NDArray[Any]) -> int:
-        return len(zstandard.ZstdCompressor(level=19, write_content_size=False).compress(np.ascontiguousarray(m)))
+        return len(
+            zstandard.ZstdCompressor(level=19, write_content_size=False).compress(np.ascontiguousarray(m))
+        )
 
     with ThreadPoolExecutor() as pool:
         return np.array(list(pool.map(size, maps)))

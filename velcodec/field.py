@@ -18,7 +18,9 @@ class Field:
     map, whose extent is (W dx, H dz). Values are in the file's units, clipped to its range.
     """
 
-    def __init__(self, latent: NDArray[np.float32], codebook: Codebook, header: Header, device: torch.device) -> None:
+    def __init__(
+        self, latent: NDArray[np.float32], codebook: Codebook, header: Header, device: torch.device
+    ) -> None:
         self.latent = latent
         self._codebook, self._header, self._device = codebook, header, device
         height, width = header.map_shape

@@ -75,7 +75,9 @@ def _start(v: Tensor, codebook: Codebook) -> Tensor:
         return torch.zeros(len(v), codebook.latent, device=v.device)
     native = v if v.shape[1:] == (70, 70) else F.interpolate(v[:, None], size=(70, 70), mode="bilinear")[:, 0]
     with torch.no_grad():
-        return torch.cat([codebook.encoder(part) for part in native.split(256)]) * float(codebook.prior.step[0])
+        return torch.cat([codebook.encoder(part) for part in native.split(256)]) * float(
+            codebook.prior.step[0]
+        )
 
 
 def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
@@ -114,7 +116,9 @@ def _search(v: Tensor, start: Tensor, table: Tensor, codebook: Codebook, steps: 
         y -= rate * (m / (1 - 0.9 ** (k + 1))) / ((s / (1 - 0.99 ** (k + 1))).sqrt() + 1e-8)
     last = torch.round(y) if rounded else y
     with torch.no_grad():
-        better = [_objective(q, v, span, table, step, codebook, rounded, z_axis, x_axis) for q in (first, last)]
+        better = [
+            _objective(q, v, span, table, step, codebook, rounded, z_axis, x_axis) for q in (first, last)
+        ]
         return torch.where((better[1] < better[0])[:, None], last, first) * step
 
 

@@ -33,7 +33,9 @@ class Grid:
         return len(self.z), len(self.x)
 
 
-def make_grid(native: tuple[int, int], shape: tuple[int, int] | None = None, window: Window | None = None) -> Grid:
+def make_grid(
+    native: tuple[int, int], shape: tuple[int, int] | None = None, window: Window | None = None
+) -> Grid:
     """A grid of `shape` samples over a window of a map.
 
     Args:

@@ -69,7 +69,9 @@ class Header:
 def from_json(fields: dict[str, Any]) -> Header:
     """Check every field of a header. Raises FormatError, or VersionError for a coder of a later release."""
     if fields.get("coder") != CODER:
-        raise VersionError(f"coder {str(fields.get('coder'))[:40]!r} is not known to this release; upgrade velcodec")
+        raise VersionError(
+            f"coder {str(fields.get('coder'))[:40]!r} is not known to this release; upgrade velcodec"
+        )
     try:
         book = fields["codebook"]
         header = Header(

@@ -93,7 +93,10 @@ class Prior:
         """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers,
         linear between them, growing by 4 bits a step outside the table. Differentiable in y."""
         if y.device not in self._on_device:
-            place = torch.arange(self.tables * self.latent).view(self.tables, self.latent) * self.bit_table.shape[2]
+            place = (
+                torch.arange(self.tables * self.latent).view(self.tables, self.latent)
+                * self.bit_table.shape[2]
+            )
             numbers = (self.bit_table.flatten(), place, _float(self.low), _float(self.size) - 1)
             self._on_device[y.device] = tuple(t.to(y.device) for t in numbers)
         bits, start, low, last = self._on_device[y.device]

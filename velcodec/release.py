@@ -1,6 +1,6 @@
 """Trained networks -> a codebook: integer tables, drift bound, figures, card.
 
-    networks -> fp16 weights -> tables of the rate model -> latents that the search finds -> tables of those
+networks -> fp16 weights -> tables of the rate model -> latents that the search finds -> tables of those
 """
 
 import math
@@ -139,7 +139,9 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
         per_family.setdefault(family, []).append(maps)
     seen: dict[int, list[NDArray[np.float32]]] = {}
     for family, parts in per_family.items():
-        maps = np.concatenate([part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts])
+        maps = np.concatenate(
+            [part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts]
+        )
         for f in range(len(FINER)):
             tables = list(range(f * sets, (f + 1) * sets))
             fit = fit_latents(maps[:SAMPLE_MAPS], book, device, effort, True, tables)
@@ -197,7 +199,9 @@ def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
     return DRIFT_MARGIN * worst
 
 
-def _figures(book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device) -> dict[str, float]:
+def _figures(
+    book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device
+) -> dict[str, float]:
     """Mean PSNR (dB) and mean ideal bytes of the latents of normalised maps, rounded, at an effort."""
     sets = [t for t in range(book.prior.tables) if book.prior.step[t] == book.prior.step.max()]
     fit = fit_latents(maps, book, device, effort, True, sets)

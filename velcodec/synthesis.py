@@ -11,7 +11,9 @@ from .grid import Grid
 POINTS = 160_000  # samples decoded at a time: some 100 MB of activations
 
 
-def sample(codebook: Codebook, latents: NDArray[np.float32], grid: Grid, device: torch.device) -> NDArray[np.float32]:
+def sample(
+    codebook: Codebook, latents: NDArray[np.float32], grid: Grid, device: torch.device
+) -> NDArray[np.float32]:
     """Latents (n, D) to normalised values (n, h, w) on a grid, float32."""
     codebook.to(device)
     height, width = grid.shape

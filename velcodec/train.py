@@ -58,8 +58,16 @@ class Recipe:
     seed: int = 0
     weights: dict[str, float] = field(
         default_factory=lambda: {
-            "FlatVel_A": 0.07, "FlatVel_B": 0.05, "CurveVel_A": 0.16, "CurveVel_B": 0.08, "FlatFault_A": 0.14,
-            "FlatFault_B": 0.07, "CurveFault_A": 0.13, "CurveFault_B": 0.08, "Style_A": 0.10, "Style_B": 0.12,
+            "FlatVel_A": 0.07,
+            "FlatVel_B": 0.05,
+            "CurveVel_A": 0.16,
+            "CurveVel_B": 0.08,
+            "FlatFault_A": 0.14,
+            "FlatFault_B": 0.07,
+            "CurveFault_A": 0.13,
+            "CurveFault_B": 0.08,
+            "Style_A": 0.10,
+            "Style_B": 0.12,
         }  # fmt: skip
     )
 
@@ -73,7 +81,9 @@ class Pool:
     def draw(self, recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """A batch: maps (B, 70, 70), mirrored at random, and the index of each map's family (B,)."""
         share = {name: sum(family == name for family, _ in self.sources) for name in recipe.weights}
-        p = torch.tensor([recipe.weights.get(family, 0.0) / max(1, share.get(family, 1)) for family, _ in self.sources])
+        p = torch.tensor(
+            [recipe.weights.get(family, 0.0) / max(1, share.get(family, 1)) for family, _ in self.sources]
+        )
         picks = torch.multinomial(p, recipe.batch, replacement=True, generator=generator).tolist()
         rows = torch.rand(recipe.batch, generator=generator).tolist()
         flips = torch.rand(recipe.batch, generator=generator).tolist()
@@ -135,7 +145,12 @@ class Networks:
 
     def parts(self) -> dict[str, nn.Module]:
         """The parts there are, by name."""
-        named = {"decoder": self.decoder, "encoder": self.encoder, "rates": self.rates, "latents": self.latents}
+        named = {
+            "decoder": self.decoder,
+            "encoder": self.encoder,
+            "rates": self.rates,
+            "latents": self.latents,
+        }
         return {name: part for name, part in named.items() if part is not None}
 
     def parameters(self) -> Iterator[nn.Parameter]:
@@ -226,7 +241,9 @@ def _train_autodecoder(
     nn.init.normal_(nets.latents.weight, std=0.01)
     for part in nets.parts().values():
         part.to(device)
-    optimisers: list[torch.optim.Optimizer] = [torch.optim.Adam(list(nets.parameters()), lr=recipe.learning_rate)]
+    optimisers: list[torch.optim.Optimizer] = [
+        torch.optim.Adam(list(nets.parameters()), lr=recipe.learning_rate)
+    ]
     step, generator = _resume(checkpoint, nets, optimisers, recipe)
     axis = torch.from_numpy(centres(70)).float().to(device)
     while step < recipe.steps:

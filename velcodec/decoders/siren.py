@@ -24,9 +24,7 @@ class SirenDecoder(nn.Module):
             published rule U(-1/258, 1/258) leaves the coordinates less than one period over the map.
     """
 
-    def __init__(
-        self, latent: int = 256, width: int = 512, depth: int = 4, split_init: bool = False
-    ) -> None:
+    def __init__(self, latent: int = 256, width: int = 512, depth: int = 4, split_init: bool = False) -> None:
         super().__init__()
         self.latent = latent
         self.first = nn.Linear(2 + latent, width)

@@ -100,5 +100,7 @@ def _lerp(grid: Tensor, coordinate: Tensor, axis: int) -> Tensor:
     shape[axis] = -1
     low_index = low.long()
     return torch.lerp(
-        grid.index_select(axis, low_index), grid.index_select(axis, low_index + 1), (at - low).view(shape).to(grid.dtype)
+        grid.index_select(axis, low_index),
+        grid.index_select(axis, low_index + 1),
+        (at - low).view(shape).to(grid.dtype),
     )

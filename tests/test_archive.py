@@ -1,0 +1,180 @@
+"""The archive as a sequence of arrays, on other grids, and as continuous fields."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import velcodec
+from velcodec import synth
+from velcodec.archive import Archive
+
+Compressed = Callable[..., Path]
+
+
+@pytest.fixture
+def archive(compressed: Compressed) -> Archive:
+    """Six maps: FlatFault_A as latents, in blocks of two."""
+    import velcodec.writer as writer
+
+    before, writer.BLOCK_MAPS = writer.BLOCK_MAPS, 2
+    try:
+        path = compressed(synth.generate("FlatFault_A", 6, seed=2)[:, None], latent_only=True)
+    finally:
+        writer.BLOCK_MAPS = before
+    opened = velcodec.open(path)
+    yield opened
+    opened.close()
+
+
+def test_a_sequence_of_maps(archive: Archive) -> None:
+    assert len(archive) == 6
+    assert archive.shape == (6, 1, 70, 70)
+    assert archive.map_shape == (70, 70)
+    assert archive[0].shape == (70, 70)
+    assert archive[1:3].shape == (2, 70, 70)
+    assert archive[4:100].shape == (2, 70, 70)
+    assert archive[3:3].shape == (0, 70, 70)
+    np.testing.assert_allclose(archive[-1], archive[5], atol=0.2)
+    assert len(list(archive)) == 6
+    for index in (6, -7):
+        with pytest.raises(velcodec.UsageError, match="within"):
+            archive[index]
+
+
+def test_iteration_protocols_end(archive: Archive) -> None:
+    assert sum(1 for _ in archive) == 6
+    assert sum(1 for _ in reversed(archive)) == 6
+
+
+def test_one_map_reads_its_own_block_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = Archive._at
+
+    def counted(self: Archive, offset: int, length: int) -> bytes:
+        read.append(offset)
+        return original(self, offset, length)
+
+    monkeypatch.setattr(Archive, "_at", counted)
+    archive[3]
+    assert read == [archive._footer.entries[1].offset]
+    archive[2]
+    assert len(read) == 1, "the block was kept"
+
+
+def test_other_grids_and_windows_agree(archive: Archive) -> None:
+    native = archive.read([1])
+    thrice = archive.read([1], shape=(210, 210))
+    np.testing.assert_allclose(thrice[:, 1::3, 1::3], native, atol=0.5)  # cell centres coincide
+    window = ((10, 40), (5, 70))
+    np.testing.assert_allclose(archive.read([1], window=window), native[:, 10:40, 5:70], atol=0.2)
+    part = archive.read([1], shape=(90, 195), window=window)
+    np.testing.assert_allclose(part, thrice[:, 30:120, 15:210], atol=0.5)
+    for bad in ({"window": ((0, 71), (0, 70))}, {"shape": (0, 5)}):
+        with pytest.raises(velcodec.UsageError):
+            archive.read([1], **bad)
+
+
+def test_decompress_keeps_the_layout(archive: Archive) -> None:
+    assert velcodec.decompress(archive.path, shape=(12, 14)).shape == (6, 1, 12, 14)
+    assert velcodec.decompress(archive.path, maps=slice(2, 4)).shape == (2, 1, 70, 70)
+
+
+def test_exact_maps_at_other_resolutions(compressed: Compressed) -> None:
+    maps = synth.generate("FlatVel_A", 2)
+    path = compressed(maps, lossless=True)
+    fine = velcodec.decompress(path, shape=(210, 210))
+    np.testing.assert_array_equal(fine[:, 1::3, 1::3], maps)
+    whole = velcodec.decompress(compressed(maps.astype(np.int16), lossless=True), shape=(33, 33))
+    assert whole.dtype == np.int16
+
+
+def test_latents(archive: Archive, compressed: Compressed) -> None:
+    latents = archive.latents()
+    assert latents.shape == (6, 256)
+    assert latents.dtype == np.float32
+    np.testing.assert_array_equal(archive.latents(slice(4, 6)), latents[4:])
+    with velcodec.open(compressed(synth.generate("FlatVel_A", 2), lossless=True)) as exact:
+        assert np.isnan(exact.latents()).all()
+
+
+def test_fields(archive: Archive) -> None:
+    field = archive.field(2)
+    native = archive[2]
+    centres = (2 * np.arange(70) + 1) / 70 - 1
+    points = np.stack(np.meshgrid(centres, centres), -1).reshape(-1, 2)  # (x, z)
+    np.testing.assert_allclose(field(points).reshape(70, 70), native, atol=0.2)
+    metres = (points + 1) * 350  # 70 cells of 10 m
+    np.testing.assert_allclose(field(metres, unit="metres"), field(points), atol=0.2)
+    with pytest.raises(velcodec.UsageError):
+        field(points[:, :1])
+    with pytest.raises(velcodec.UsageError, match="metres"):
+        field(points, unit="feet")
+
+
+def test_field_gradients_are_slopes(archive: Archive) -> None:
+    field = archive.field(2)
+    points = np.random.default_rng(0).uniform(50, 650, (300, 2))
+    values, slopes = field(points, unit="metres", gradient=True)
+    h = 0.02
+    for axis in range(2):
+        step = np.eye(2)[axis] * h
+        ends = [field(points + s * step, unit="metres") for s in (-1, 1)]
+        numeric = (ends[1] - ends[0]) / (2 * h)
+        # Between samples the field has corners and float32 noise: most points must agree, not each.
+        close = np.abs(numeric - slopes[:, axis]) < 0.25 + 0.1 * np.abs(slopes[:, axis])
+        assert close.mean() > 0.9
+
+
+def test_field_of_an_exact_map_is_refused(compressed: Compressed) -> None:
+    with velcodec.open(compressed(synth.generate("FlatVel_A", 1), lossless=True)) as archive:
+        with pytest.raises(velcodec.DataError, match="exactly"):
+            archive.field(0)
+
+
+def test_info(archive: Archive) -> None:
+    info = archive.info()
+    size = archive.path.stat().st_size
+    assert info["maps"] == 6
+    assert info["bytes"] == size
+    assert info["bytes_per_map"] == size / 6
+    assert info["ratio"] == pytest.approx(6 * 4900 * 4 / size)
+    assert info["modes"] == {"latent-entropy": 6}
+    assert info["psnr"]["min"] <= info["psnr"]["mean"]
+    assert info["codebook"]["sha256"] == velcodec.load_codebook().sha256
+
+
+def test_threads_read_the_same(archive: Archive) -> None:
+    expected = velcodec.decompress(archive.path)[:, 0]
+    failed: list[BaseException] = []
+
+    def read(seed: int) -> None:
+        try:
+            for i in np.random.default_rng(seed).integers(0, 6, 8):
+                np.testing.assert_allclose(archive[int(i)], expected[i], atol=0.2)
+        except BaseException as error:  # noqa: BLE001
+            failed.append(error)
+
+    threads = [threading.Thread(target=read, args=(s,)) for s in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed
+
+
+def test_overhead_is_small(compressed: Compressed) -> None:
+    """Of a shard of 500 maps: 4 bytes a map beside the coded latents, 24 beside 512 of fp16."""
+    maps = np.tile(synth.generate("FlatFault_A", 25), (20, 1, 1))
+    path = compressed(maps[:, None], latent_only=True)
+    with velcodec.open(path) as archive:
+        latents = 0
+        for entry in archive._footer.entries:
+            from velcodec import container
+
+            block = container.unpack_block(archive._payload(entry), entry.count, 256, 19600)
+            latents += len(block.entropy)
+        assert path.stat().st_size - latents <= 4 * 500
+    assert compressed(maps[:, None], latent_only=True, latent="fp16").stat().st_size <= (512 + 24) * 500

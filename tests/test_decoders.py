@@ -1,0 +1,108 @@
+"""The decoders' one interface, the published initialisation, and the default's budget."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from velcodec import decoders
+from velcodec.decoders.siren import SirenDecoder
+from velcodec.decoders.warp import WarpDecoder
+from velcodec.errors import VersionError
+from velcodec.grid import centres
+
+FAMILIES = {"siren": {"width": 64, "depth": 2}, "warp": {}}
+
+
+@pytest.fixture(params=FAMILIES)
+def decoder(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(0)
+    return decoders.build(request.param, FAMILIES[request.param])
+
+
+def test_points_shared_or_of_each_map(decoder: nn.Module) -> None:
+    z, p = torch.randn(3, 256), torch.rand(5, 2) * 2 - 1
+    shared = decoder(z, p)
+    assert shared.shape == (3, 5)
+    assert shared.dtype == torch.float32
+    torch.testing.assert_close(decoder(z, p.expand(3, 5, 2)), shared)
+    each = torch.rand(3, 4, 2) * 2 - 1
+    torch.testing.assert_close(decoder(z, each)[1:2], decoder(z[1:2], each[1]))
+
+
+def test_grid_is_the_same_function(decoder: nn.Module) -> None:
+    z = torch.randn(2, 256)
+    for height, width in ((70, 70), (33, 140)):
+        depth, across = (torch.from_numpy(centres(n)).float() for n in (height, width))
+        points = torch.stack(torch.meshgrid(across, depth, indexing="xy"), -1).view(-1, 2)
+        grid = decoders.sample_grid(decoder, z, depth, across)
+        assert grid.shape == (2, height, width)
+        torch.testing.assert_close(grid.flatten(1), decoder(z, points), atol=2e-4, rtol=1e-4)
+
+
+def test_differentiable_in_latents_and_points(decoder: nn.Module) -> None:
+    decoder.double()
+    torch.manual_seed(1)
+    z = (torch.randn(2, 256).double() * 0.1).requires_grad_()
+    p = (torch.rand(2, 3, 2).double() * 1.8 - 0.9).requires_grad_()
+    assert torch.autograd.gradcheck(lambda a, b: decoder(a, b), (z, p), eps=1e-7, atol=1e-4, fast_mode=True)
+
+
+def test_continuous_in_position(decoder: nn.Module) -> None:
+    """Steps a hundred times smaller move the values about a hundred times less, across cell borders as well."""
+    torch.manual_seed(2)
+    z, start = torch.randn(4, 256).double(), torch.rand(200, 2).double() * 1.8 - 0.9
+    decoder.double()
+    with torch.no_grad():
+        moved = [(decoder(z, start + h) - decoder(z, start)).abs().max() for h in (1e-4, 1e-6)]
+    assert moved[1] <= moved[0] / 20
+
+
+def test_siren_is_the_published_one() -> None:
+    torch.manual_seed(0)
+    siren = SirenDecoder()
+    assert sum(p.numel() for p in siren.parameters()) == 1_183_745
+    shapes = [tuple(p.shape) for n, p in siren.named_parameters() if n.endswith("weight")]
+    assert shapes == [(512, 258), *[(512, 512)] * 4, (1, 512)]
+    for layer, bound in (
+        (siren.first, 1 / 258),
+        (siren.hidden[2], math.sqrt(6 / 512) / 30),
+        (siren.out, math.sqrt(6 / 512) / 30),
+    ):
+        weight = layer.weight.detach()
+        assert weight.abs().max() <= bound
+        assert weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.1)
+
+
+def test_siren_layers_are_sines_of_w0() -> None:
+    siren = SirenDecoder(latent=3, width=4, depth=1)
+    z, p = torch.randn(1, 3), torch.rand(1, 2)
+    h = torch.sin(30 * siren.first(torch.cat([p, z], 1)))
+    h = torch.sin(30 * siren.hidden[0](h))
+    torch.testing.assert_close(siren(z, p), siren.out(h))
+
+
+def test_siren_split_initialisation() -> None:
+    torch.manual_seed(0)
+    weight = SirenDecoder(split_init=True).first.weight.detach()
+    assert weight[:, :2].abs().max().item() == pytest.approx(1 / 2, rel=0.05)
+    assert weight[:, 2:].abs().max().item() == pytest.approx(1 / 256, rel=0.05)
+
+
+def test_the_default_costs_at_most_60_mflop_a_map() -> None:
+    axis = torch.from_numpy(centres(70)).float()
+    decoder = WarpDecoder()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        decoder.grid(torch.zeros(1, 256), axis, axis)
+    # The counter sees matrix products and convolutions. The rest, counted by hand for each of 4900 samples: two
+    # interpolations of 10 features, one of 16 channels (3 each), 64 sines; for each grid cell a resize or gelu.
+    rest = 4900 * (2 * 3 * 10 + 3 * 16 + 64) + 8 * (64 * 81 + 48 * 324 + 48 * 324 + 16 * 1296)
+    assert 30e6 < counter.get_total_flops() + rest <= 60e6
+
+
+def test_unknown_families_and_options_ask_for_an_upgrade() -> None:
+    for family, options in (("later", {}), ("warp", {"later": 1})):
+        with pytest.raises(VersionError, match="upgrade"):
+            decoders.build(family, options)

@@ -1,0 +1,35 @@
+"""Files of every released version decode for ever, to what they decoded to when that version was current."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import velcodec
+
+GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
+DRIFT = 0.5  # m/s: these codebooks have weights at random and are measured over one machine only
+
+
+def test_there_are_golden_files_of_this_version() -> None:
+    assert len([p for p in GOLDEN if p.parent.name == f"v{velcodec.__version__}"]) >= 7
+
+
+@pytest.mark.parametrize("path", GOLDEN, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_golden_files_decode_as_they_did(path: Path) -> None:
+    with np.load(path.with_suffix(".npz"), allow_pickle=False) as expected:
+        restored = velcodec.decompress(path)
+        assert restored.dtype == expected["native"].dtype
+        exact = expected["mode"] == "exact"
+        native = expected["native"].reshape(len(exact), *restored.shape[-2:])
+        back = restored.reshape(native.shape)
+        np.testing.assert_array_equal(back[exact], native[exact])
+        np.testing.assert_allclose(back[~exact], native[~exact], rtol=0, atol=DRIFT)
+        with velcodec.open(path) as archive:
+            archive.verify()
+            np.testing.assert_allclose(
+                archive.read([0], shape=(31, 47)), expected["fine"], rtol=0, atol=DRIFT
+            )
+            np.testing.assert_array_equal(archive.quality.psnr, expected["psnr"])
+            np.testing.assert_array_equal(archive.quality.max_error, expected["max_error"])
+            assert archive.quality.mode == tuple(expected["mode"])

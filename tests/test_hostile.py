@@ -1,0 +1,229 @@
+"""Hostile and damaged files: every prefix and every flipped bit raises, nothing crashes, nothing is lost."""
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import velcodec
+from velcodec import container, synth
+from velcodec.archive import Archive
+from velcodec.container import Section
+
+Compressed = Callable[..., Path]
+
+
+def read_all(path: Path) -> None:
+    with Archive(path) as archive:
+        archive.verify()
+        archive.latents()
+
+
+@pytest.fixture(scope="module")
+def small_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive with a latent and an exact map, under 2 KB."""
+    maps = synth.generate("FlatFault_A", 2, seed=1)[:, ::7, ::7].copy()
+    maps[1, 0, 0] = np.nan
+    path = tmp_path_factory.mktemp("hostile") / "small.vlz"
+    velcodec.compress(maps, path, psnr=10, effort=0)
+    with velcodec.open(path) as archive:
+        assert archive.quality.mode == ("latent-entropy", "exact")
+    data = path.read_bytes()
+    assert len(data) < 2000
+    return data
+
+
+def test_every_prefix_raises(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "cut.vlz"
+    for n in range(len(small_file)):
+        path.write_bytes(small_file[:n])
+        with pytest.raises(velcodec.FormatError):
+            read_all(path)
+
+
+def test_every_flipped_bit_raises(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "flipped.vlz"
+    path.write_bytes(small_file)
+    read_all(path)
+    for i in range(len(small_file)):
+        for bit in range(8):
+            data = bytearray(small_file)
+            data[i] ^= 1 << bit
+            path.write_bytes(data)
+            with pytest.raises(velcodec.VelcodecError):
+                read_all(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=200), st.booleans())
+def test_random_bytes_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes, signed: bool) -> None:
+    path = tmp_path_factory.mktemp("random") / "r.vlz"
+    path.write_bytes(container.pack_prologue() + data if signed else data)
+    with pytest.raises(velcodec.FormatError):
+        read_all(path)
+
+
+def test_bytes_appended_raise(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "more.vlz"
+    path.write_bytes(small_file + b"\n")
+    with pytest.raises(velcodec.FormatError):
+        read_all(path)
+
+
+def test_text_mode_transfer_is_named(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "text.vlz"
+    path.write_bytes(small_file.replace(b"\r\n", b"\n"))
+    with pytest.raises(velcodec.FormatError, match="text-mode"):
+        read_all(path)
+
+
+def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "later.vlz"
+    for offset, value in ((8, 2), (10, 1)):
+        data = bytearray(small_file)
+        struct.pack_into("<H", data, offset, value)
+        path.write_bytes(data)
+        with pytest.raises(velcodec.VersionError, match="upgrade"):
+            read_all(path)
+    assert [container.readable(v, f) for v, f in ((0, 0), (1, 0), (1, 1), (2, 0))] == [
+        "damaged",
+        "yes",
+        "no",
+        "no",
+    ]
+
+
+def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
+    """The file with another header, all checksums and offsets right."""
+    start = container.PROLOGUE.size
+    length = container.section_length(data[start : start + 20], container.TAG_HEADER, 1 << 16)
+    fields = json.loads(data[start + 20 : start + 20 + length])
+    change(fields)
+    section = container.pack_section(Section(container.TAG_HEADER, 0, 0, json.dumps(fields).encode()))
+    shift = len(section) - 20 - length
+    offset, _ = container.unpack_tail(data[-24:], len(data))
+    footer = container.unpack_footer(container.unpack_section(data[offset:-24], b"FOOT").payload, offset)
+    entries = [container.Entry(e.offset + shift, e.length, e.first, e.count) for e in footer.entries]
+    payload = container.pack_footer(container.Footer(entries, footer.book, footer.psnr, footer.error))
+    end = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
+    body = data[start + 20 + length : offset]
+    return data[:start] + section + body + end + container.pack_tail(offset + shift, len(end))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("shape", [2, 10]),
+        ("shape", [1 << 40, 10, 10]),
+        ("shape", [2, 1 << 20, 1 << 20]),
+        ("shape", [2, -10, -10]),
+        ("shape", [2, 10.0, 10]),
+        ("shape", "big"),
+        ("shape", [2, 20, 20]),
+        ("dtype", "|O8"),
+        ("dtype", "<f4,<f4"),
+        ("dtype", 4),
+        ("units", "m\n" * 9),
+        ("units", "m" * 1000),
+        ("spacing", [1]),
+        ("normalisation", [1e999, 1]),
+        ("range", None),
+        ("codebook", {"id": "x", "sha256": "ab", "latent": 256}),
+        ("codebook", {"id": "x", "sha256": "0" * 64, "latent": 1 << 30}),
+        ("coder", "velcodec-9"),
+    ],
+)
+def test_hostile_headers(small_file: bytes, tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "h.vlz"
+    path.write_bytes(rebuilt(small_file, lambda fields: None))
+    read_all(path)
+    path.write_bytes(rebuilt(small_file, lambda fields: fields.update({key: value})))
+    with pytest.raises(velcodec.VelcodecError):
+        read_all(path)
+
+
+def test_stated_sizes_are_checked_before_allocating() -> None:
+    import zstandard
+
+    bomb = zstandard.ZstdCompressor(level=19).compress(bytes(1 << 24))
+    stream = container.STREAM.pack(container.CODING_ZSTD, len(bomb)) + bomb
+    with pytest.raises(velcodec.FormatError, match="does not hold"):
+        container.unpack_stream(stream, 0, 100)
+    with pytest.raises(velcodec.FormatError, match="truncated"):
+        container.unpack_stream(container.STREAM.pack(0, 1 << 31), 0, 1 << 31)
+    with pytest.raises(velcodec.FormatError, match="more than there can be"):
+        container.section_length(container.SECTION.pack(b"HEAD", 0, 0, 1 << 30, 0), b"HEAD", 1 << 16)
+
+
+def test_not_a_file(tmp_path: Path) -> None:
+    with pytest.raises(velcodec.UsageError, match="cannot open"):
+        velcodec.open(tmp_path / "none.vlz")
+    with pytest.raises(velcodec.VelcodecError):
+        velcodec.open(tmp_path)
+
+
+# Interrupted and failed writing
+
+
+def test_interrupted_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maps = synth.generate("FlatVel_A", 4)
+    monkeypatch.setattr("velcodec.writer.BLOCK_MAPS", 2)
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        velcodec.compress(maps, tmp_path / "a.vlz", lossless=True, progress=interrupt)
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_overwriting_keeps_the_old_file(tmp_path: Path) -> None:
+    maps = synth.generate("FlatVel_A", 2)
+    path = tmp_path / "a.vlz"
+    velcodec.compress(maps, path, lossless=True)
+    before = path.read_bytes()
+
+    def interrupt(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        velcodec.compress(maps + 1, path, lossless=True, overwrite=True, progress=interrupt)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.vlz"]
+
+
+def test_full_disk_leaves_nothing() -> None:
+    """/dev/full fails every write as a full disk does."""
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    from velcodec.header import Header
+    from velcodec.writer import Writer
+
+    header = Header((1, 8, 8), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256)
+    writer = Writer(Path("/tmp/never.vlz"), header, False)
+    writer._file.close()
+    writer._beside.unlink()
+    writer._file = full.open("wb")
+    with pytest.raises(OSError, match="No space"), writer:
+        writer._file.write(b"x" * (1 << 20))
+        writer._file.flush()
+    assert not writer._beside.exists()
+
+
+def test_existing_files_are_kept(tmp_path: Path) -> None:
+    maps = synth.generate("FlatVel_A", 1)
+    path = tmp_path / "a.vlz"
+    path.write_text("mine")
+    with pytest.raises(velcodec.UsageError, match="exists"):
+        velcodec.compress(maps, path)
+    assert path.read_text() == "mine"
+    with pytest.raises(velcodec.UsageError, match="folder"):
+        velcodec.compress(maps, tmp_path, overwrite=True)
+    with pytest.raises(velcodec.UsageError, match="cannot write"):
+        velcodec.compress(maps, tmp_path / "no" / "a.vlz")

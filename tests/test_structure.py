@@ -1,0 +1,93 @@
+"""One direction: cli -> archive -> encoder, decoder -> stages -> errors. The imports are read and held to it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+# What a module of the library may import of it. A module not listed fails, so that a new one is placed with thought.
+MAY = {
+    "errors": set(),
+    "optim": set(),
+    "amortised": set(),
+    "prior": {"errors"},
+    "grid": {"errors"},
+    "header": {"errors"},
+    "container": {"errors"},
+    "device": {"errors"},
+    "metrics": {"errors"},
+    "sources": {"errors"},
+    "synth": {"errors"},
+    "quantise": {"prior"},
+    "entropy": {"errors", "prior"},
+    "decoders": {"errors"},
+    "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
+    "synthesis": {"codebook", "decoders", "grid"},
+    "fit": {"codebook", "decoders", "grid"},
+    "field": {"codebook", "errors", "header"},
+    "decoder": {"codebook", "container", "entropy", "errors", "grid", "header", "quantise", "synthesis"},
+    "encoder": {
+        "codebook", "container", "decoder", "entropy", "errors", "fit", "grid", "header", "metrics", "quantise",
+        "synthesis",
+    },
+    "archive": {"codebook", "container", "decoder", "device", "errors", "field", "grid", "header"},
+    "writer": {"archive", "codebook", "container", "device", "encoder", "errors", "header"},
+    "train": {"amortised", "decoders", "errors", "grid", "optim", "synth"},
+    "release": {"codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},
+    "__init__": {"archive", "codebook", "errors", "field", "writer"},
+}  # fmt: skip
+
+
+def imports(path: Path, package: str) -> set[str]:
+    """Modules of the library that a file imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            if node.level and package == "velcodec":
+                # from . import a, b    from .a import b    (from .. in a sub-package)
+                names = [node.module.split(".")[0]] if node.module else [alias.name for alias in node.names]
+                found.update(names)
+            elif (node.module or "").startswith("velcodec."):
+                found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("velcodec."))
+    return found
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "velcodec").glob("*.py")), ids=lambda p: p.stem)
+def test_imports_point_one_way(path: Path) -> None:
+    assert imports(path, "velcodec") <= MAY[path.stem]
+
+
+def test_decoders_know_errors_and_each_other_only() -> None:
+    for path in (ROOT / "velcodec" / "decoders").glob("*.py"):
+        assert imports(path, "velcodec") <= {"errors", "siren", "warp"}
+
+
+def test_the_container_knows_no_torch() -> None:
+    for name in ("container", "header", "grid", "errors", "metrics", "sources", "synth"):
+        assert "torch" not in (ROOT / "velcodec" / f"{name}.py").read_text().replace(
+            "knows no torch", ""
+        ).replace("Knows no torch", "")
+
+
+def test_the_library_never_imports_the_command_line() -> None:
+    for path in (ROOT / "velcodec").rglob("*.py"):
+        assert "velcodec_cli" not in path.read_text()
+
+
+def test_nothing_unpickles() -> None:
+    for folder in ("velcodec", "cli"):
+        for path in (ROOT / folder).rglob("*.py"):
+            code = path.read_text()
+            for node in ast.walk(ast.parse(code)):
+                if isinstance(node, ast.Import):
+                    assert not {a.name for a in node.names} & {"pickle", "dill", "joblib", "shelve"}
+                if isinstance(node, ast.Call):
+                    call = ast.unparse(node)
+                    assert not call.startswith("torch.load(") or "weights_only=True" in call, (
+                        f"{path}: {call}"
+                    )
+                    assert "allow_pickle=True" not in call, f"{path}: {call}"
