@@ -30,8 +30,11 @@ MapIndex = int | slice | Sequence[int] | NDArray[Any]
 
 @dataclass(frozen=True)
 class Quality:
-    """Measured when the archive was written, of each map: PSNR in dB (inf: exact; rounded down to 0.05 dB), an upper
-    bound of the maximum error in the units of the file, and the mode that stores it."""
+    """Quality of each map, measured when the archive was written.
+
+    psnr is in dB (inf: exact), rounded down to 0.05 dB; max_error is an upper bound in the units of the file; mode
+    is "exact", "latent-entropy", "latent-int8" or "latent-fp16".
+    """
 
     psnr: NDArray[np.float64]
     max_error: NDArray[np.float64]

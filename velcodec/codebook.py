@@ -83,7 +83,7 @@ class Codebook:
 
 
 def digest(tensors: Mapping[str, NDArray[Any]], card: Mapping[str, Any]) -> str:
-    """SHA-256 (hex) over card["decoding"] as compact sorted JSON, then each tensor by name: name, dtype, shape, bytes."""
+    """SHA-256 (hex) over card["decoding"] as compact sorted JSON, then name, dtype, shape and bytes of each tensor."""
     h = hashlib.sha256(json.dumps(card.get("decoding"), sort_keys=True, separators=(",", ":")).encode())
     for name in sorted(tensors):
         t = np.asarray(tensors[name])

@@ -212,9 +212,7 @@ def _zstd_sizes(maps: NDArray[Any]) -> NDArray[np.int64]:
     """Bytes that zstd takes for each map by itself, (n,)."""
 
     def size(m: NDArray[Any]) -> int:
-        return len(
-            zstandard.ZstdCompressor(level=19, write_content_size=False).compress(np.ascontiguousarray(m))
-        )
+        return len(zstandard.ZstdCompressor(level=19, write_content_size=False).compress(m.tobytes()))
 
     with ThreadPoolExecutor() as pool:
         return np.array(list(pool.map(size, maps)))

@@ -90,8 +90,10 @@ class Prior:
         return torch.from_numpy(out)
 
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
-        """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers,
-        linear between them, growing by 4 bits a step outside the table. Differentiable in y."""
+        """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers.
+
+        Linear between them, growing by 4 bits a step outside the table. Differentiable in y.
+        """
         if y.device not in self._on_device:
             place = (
                 torch.arange(self.tables * self.latent).view(self.tables, self.latent)

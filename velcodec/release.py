@@ -139,12 +139,11 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
         per_family.setdefault(family, []).append(maps)
     seen: dict[int, list[NDArray[np.float32]]] = {}
     for family, parts in per_family.items():
-        maps = np.concatenate(
-            [part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts]
-        )
+        thinned = [part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts]
+        sample_maps = np.concatenate(thinned)[:SAMPLE_MAPS]
         for f in range(len(FINER)):
             tables = list(range(f * sets, (f + 1) * sets))
-            fit = fit_latents(maps[:SAMPLE_MAPS], book, device, effort, True, tables)
+            fit = fit_latents(sample_maps, book, device, effort, True, tables)
             own = f * sets + (synth.FAMILIES.index(family) if sets > 1 else 0)
             q = np.rint(fit.latents / first.step[own])
             seen.setdefault(own, []).append(q)
@@ -173,8 +172,11 @@ def _smoothed(q: NDArray[np.float64], low: int, high: int) -> tuple[int, NDArray
 
 
 def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
-    """A bound on how far two decodes of one latent differ, in normalised units: batch sizes and thread counts here,
-    against a decode in float64, times a margin for machines not at hand."""
+    """A bound on how far two decodes of one latent differ, in normalised units.
+
+    The largest difference over batch sizes and thread counts from a decode in float64, times a margin for machines
+    that are not at hand.
+    """
     where = torch.device("cpu")
     shares = [v[: max(1, maps // len(pool.sources))].numpy() for _, v in pool.sources]
     v = np.concatenate(shares)[:maps]

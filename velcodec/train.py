@@ -234,7 +234,7 @@ def _train_autodecoder(
     every: int,
     tick: Callable[[], None],
 ) -> Networks:
-    """The paper's objective, Adam, latents N(0, 0.01^2). Held-out maps are measured after 100 steps on their latents."""
+    """The paper's objective: Adam, latents N(0, 0.01^2). Held-out maps are measured after a short search."""
     maps = torch.cat([v for _, v in pool.sources]).to(device)
     nets = Networks(decoders.build(recipe.decoder, recipe.options), latents=nn.Embedding(len(maps), 256))
     assert nets.latents is not None
@@ -268,7 +268,8 @@ def _train_autodecoder(
 
 def _joint_optimisers(recipe: Recipe, nets: Networks) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside encoder and decoder; Adam for biases, output layers and the rate model."""
-    matrices, rest = [], []
+    matrices: list[nn.Parameter] = []
+    rest: list[nn.Parameter] = []
     for name, part in nets.parts().items():
         for key, p in part.named_parameters():
             inside = name in ("decoder", "encoder") and p.dim() >= 2 and p.shape[0] > 1
@@ -292,7 +293,7 @@ def _set_rates(optimisers: list[torch.optim.Optimizer], factor: float) -> None:
 def _update(loss: Tensor, optimisers: list[torch.optim.Optimizer], nets: Networks) -> None:
     for optimiser in optimisers:
         optimiser.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(list(nets.parameters()), CLIP)
     for optimiser in optimisers:
         optimiser.step()

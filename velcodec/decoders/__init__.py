@@ -23,5 +23,5 @@ def build(family: str, options: dict[str, Any]) -> nn.Module:
 
 def sample_grid(decoder: nn.Module, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
     """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
-    values: Tensor = decoder.grid(latents, z, x)
+    values: Tensor = decoder.grid(latents, z, x)  # type: ignore[operator]
     return values
