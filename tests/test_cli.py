@@ -494,17 +494,28 @@ def test_codebook_export_and_import(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_train_makes_a_codebook_and_resumes(maps, tmp_path):
-    np.save(tmp_path / "real.npy", maps)
+    np.save(tmp_path / "real.npy", maps[4:7])
     target = tmp_path / "mine.safetensors"
-    args = ["train", target, "--data", f"curvevel_a={tmp_path}/real.npy", "--synthetic", 2, "--batch", 4]
-    args += ["--steps", 2, "--every", 1, "--device", "cpu", "--licence", "CC0"]
+    args = ["train", target, "--data", f"curvevel_a={tmp_path}/real.npy", "--synthetic", 0, "--batch", 4]
+    args += [
+        "--dev",
+        f"CurveVel_A={tmp_path}/real.npy",
+        "--steps",
+        2,
+        "--every",
+        1,
+        "--device",
+        "cpu",
+        "--licence",
+        "CC0",
+    ]
     result = run(*args)
     assert result.exit_code == 0, result.stderr
     assert "step 1, " in result.stdout
     assert "CurveVel_A" in result.stdout
     book = velcodec.load_codebook(target)
     assert (book.id, book.card["licence"]) == ("mine", "CC0")
-    assert "12 maps of CurveVel_A" in book.card["training_data"]
+    assert "3 maps of CurveVel_A" in book.card["training_data"]
     assert "--overwrite" in bad(*args)
     again = run(*args, "--overwrite")
     assert "step 1, " not in again.stdout

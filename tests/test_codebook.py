@@ -168,7 +168,7 @@ def test_drift_is_within_the_card(book: Codebook) -> None:
 
     cpu = torch.device("cpu")
     maps = np.concatenate([synth.generate(family, 4, seed=11) for family in synth.FAMILIES])
-    latents = fit_latents((maps - book.offset) / book.scale, book, cpu, 0, True, [0]).latents
+    latents = fit_latents((maps - book.offset) / book.scale, book, cpu, 0).latents
     grid = make_grid((70, 70))
     whole = sample(book, latents, grid, cpu)
     threads = torch.get_num_threads()

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 import velcodec
 from velcodec import synth
 from velcodec.codebook import Codebook
-from velcodec.fit import STEPS, Fit, fit_latents
+from velcodec.fit import STEPS, Fit, fit_latents, table_groups
 from velcodec.grid import make_grid
 from velcodec.synthesis import sample
 
@@ -27,10 +27,6 @@ def maps(book: Codebook) -> NDArray[np.float32]:
     return ((made - book.offset) / book.scale).astype(np.float32)
 
 
-def coarse(book: Codebook) -> list[int]:
-    return np.flatnonzero(book.prior.step == book.prior.step.max()).tolist()
-
-
 def quality(
     fit: Fit, maps: NDArray[np.float32], book: Codebook
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -46,7 +42,7 @@ def quality(
 def test_efforts_pay(book: Codebook, maps: NDArray[np.float32]) -> None:
     cost = []
     for effort in (0, 2, 5):
-        psnr, bits = quality(fit_latents(maps, book, CPU, effort, True, coarse(book)), maps, book)
+        psnr, bits = quality(fit_latents(maps, book, CPU, effort), maps, book)
         cost.append((-psnr * np.log(10) / 10 + book.rate * bits).mean())
     assert cost[1] < cost[0] - 0.1
     assert cost[2] < cost[1] - 0.05
@@ -54,26 +50,34 @@ def test_efforts_pay(book: Codebook, maps: NDArray[np.float32]) -> None:
 
 
 def test_no_map_gets_worse_than_its_start(book: Codebook, maps: NDArray[np.float32]) -> None:
-    start, found = (quality(fit_latents(maps, book, CPU, effort, True, [0]), maps, book) for effort in (0, 1))
+    start, found = (quality(fit_latents(maps, book, CPU, effort), maps, book) for effort in (0, 1))
     before, after = (-p * np.log(10) / 10 + book.rate * b for p, b in (start, found))
     assert (after <= before + 1e-3).all()
 
 
-def test_the_table_chosen_is_the_cheapest(book: Codebook, maps: NDArray[np.float32]) -> None:
-    tables = coarse(book)
-    fit = fit_latents(maps, book, CPU, 0, True, tables)
-    y = torch.from_numpy(np.rint(fit.latents / book.prior.step[0]).astype(np.float32))
+def test_the_table_chosen_is_the_cheapest_of_its_step(book: Codebook, maps: NDArray[np.float32]) -> None:
+    fit = fit_latents(maps, book, CPU, 0)
+    tables = table_groups(book)[0]
+    y = torch.from_numpy(np.rint(fit.latents / book.prior.step[tables[0]]).astype(np.float32))
     bits = torch.stack([book.prior.bits(y, torch.full((len(y),), t)).sum(1) for t in tables])
     np.testing.assert_array_equal(np.array(tables)[bits.argmin(0).numpy()], fit.table)
 
 
+def test_rounding_costs_little(book: Codebook, maps: NDArray[np.float32]) -> None:
+    """The step of each map is chosen so that its rounded latent keeps nearly the PSNR of a free one."""
+    free = fit_latents(maps, book, CPU, 3, rounded=False).latents
+    restored = sample(book, free, make_grid((70, 70)), CPU)
+    best = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / ((restored - maps) ** 2).mean((1, 2)))
+    assert (best - quality(fit_latents(maps, book, CPU, 3), maps, book)[0]).mean() < 0.5
+
+
 def test_the_same_maps_give_the_same_latents(book: Codebook, maps: NDArray[np.float32]) -> None:
-    a, b = (fit_latents(maps[:2], book, CPU, 1, True, coarse(book)) for _ in range(2))
+    a, b = (fit_latents(maps[:2], book, CPU, 1) for _ in range(2))
     np.testing.assert_allclose(a.latents, b.latents, atol=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(9, 12), (90, 40), (1, 5), (140, 140)])
 def test_any_shape(book: Codebook, shape: tuple[int, int]) -> None:
     maps = ((synth.generate("FlatFault_A", 2, shape) - 3000) / 1500).astype(np.float32)
-    fit = fit_latents(maps, book, CPU, 1, False, coarse(book))
+    fit = fit_latents(maps, book, CPU, 1, rounded=False)
     assert np.isfinite(fit.latents).all()

@@ -25,7 +25,7 @@ MAY = {
     "decoders": {"errors"},
     "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
     "synthesis": {"codebook", "decoders", "grid"},
-    "fit": {"codebook", "decoders", "grid"},
+    "fit": {"codebook", "decoders", "device", "grid"},
     "field": {"codebook", "errors", "header"},
     "decoder": {"codebook", "container", "entropy", "errors", "grid", "header", "quantise", "synthesis"},
     "encoder": {
@@ -35,7 +35,7 @@ MAY = {
     "archive": {"codebook", "container", "decoder", "device", "errors", "field", "grid", "header"},
     "writer": {"archive", "codebook", "container", "device", "encoder", "errors", "header"},
     "train": {"amortised", "decoders", "errors", "grid", "optim", "synth"},
-    "release": {"codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},
+    "release": {"__version__", "codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},
     "__init__": {"archive", "codebook", "errors", "field", "writer"},
 }  # fmt: skip
 

@@ -42,6 +42,9 @@ class Codebook:
         decoder: float32 coordinate network (decoders/).
         encoder: amortised encoder, or None.
         prior: integer frequency tables.
+        unit: latent units of one unit of the encoder network's output.
+        rate: what the search pays for a bit, in natural logarithms of the MSE.
+        drift: bound on the difference of two decodes, in normalised units.
         models: the prior's entropy models.
     """
 
@@ -55,6 +58,7 @@ class Codebook:
             self.offset, self.scale = (float(v) for v in decoding["normalisation"])
             self.drift = float(card["drift_bound"])
             self.rate = float(card["rate"])
+            self.unit = float(card.get("encoder_unit", 1.0))
             self.decoder = decoders.build(str(decoding["decoder"]), dict(decoding["options"]))
             self.prior = Prior(*(tensors[f"prior.{name}"] for name in ("step", "low", "size", "frequency")))
             self.encoder = AmortisedEncoder(**card["encoder"]) if card.get("encoder") is not None else None

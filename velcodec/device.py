@@ -5,6 +5,14 @@ import torch
 from .errors import UsageError
 
 
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 arithmetic is faster than float32 there; on a CPU without it, it is emulated and slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # torch has no public name for it
+    return bool(supported and supported())
+
+
 def resolve_device(name: str = "auto") -> torch.device:
     """'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'. Raises UsageError where it is not there."""
     if name == "auto":

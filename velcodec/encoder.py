@@ -60,10 +60,9 @@ class Encoded:
 
 
 @dataclass
-class _Candidate:
-    """Latents of some maps (rows of the block) as they would be stored, with the quality that they give."""
+class _Latents:
+    """Latents of maps (n, H, W) as they would be stored, with the quality that they give, (n,) each."""
 
-    rows: NDArray[np.int64]
     kinds: NDArray[np.uint8]
     stored: list[Any]  # of each map: integers, (scale, int8) or float16
     bytes: NDArray[np.float64]
@@ -81,33 +80,23 @@ def encode_block(
         DataError: latent-only is asked for maps that hold NaN or infinity, or values past float32.
     """
     n = len(maps)
-    exact = np.ones(n, dtype=bool)
-    candidates: list[_Candidate] = []
-    if not request.lossless:
-        fits = fits_float32(maps)
-        if request.latent_only and not fits.all():
-            raise DataError(
-                f"map {int(np.argmin(fits))} of a block holds NaN, infinity or values past float32, which a latent "
-                "cannot keep; leave out latent-only, and such maps are stored exactly"
-            )
-        rows = np.flatnonzero(fits)
-        if len(rows):
-            candidates = _candidates(maps, rows, header, request, codebook, device)
-    chosen: dict[int, tuple[_Candidate, int]] = {}
-    limit = None if request.latent_only or not candidates else _zstd_sizes(maps)
-    for candidate in candidates:
-        for i, row in enumerate(candidate.rows.tolist()):
-            if limit is not None:
-                if candidate.sure_psnr[i] < request.psnr or candidate.bytes[i] >= limit[row]:
-                    continue
-                if row in chosen and chosen[row][0].bytes[chosen[row][1]] <= candidate.bytes[i]:
-                    continue
-            chosen[row] = (candidate, i)
-            exact[row] = False
     quality, error = np.full(n, np.inf), np.zeros(n)
-    for row, (candidate, i) in chosen.items():
-        quality[row], error[row] = candidate.psnr[i], candidate.error[i]
-    return Encoded(_pack(maps, exact, chosen, codebook), quality, error)
+    fits = np.zeros(n, dtype=bool) if request.lossless else fits_float32(maps)
+    if request.latent_only and not fits.all():
+        raise DataError(
+            f"map {int(np.argmin(fits))} of a block holds NaN, infinity or values past float32, which a latent "
+            "cannot keep; leave out latent-only, and such maps are stored exactly"
+        )
+    rows = np.flatnonzero(fits)
+    if not len(rows):
+        return Encoded(_pack(maps, {}, None, codebook), quality, error)
+    latents = _as_latents(maps[rows], header, request, codebook, device)
+    good = np.ones(len(rows), dtype=bool)
+    if not request.latent_only:
+        good = (latents.sure_psnr >= request.psnr) & (latents.bytes < _zstd_sizes(maps[rows]))
+    quality[rows[good]], error[rows[good]] = latents.psnr[good], latents.error[good]
+    places = {int(row): i for i, row in enumerate(rows.tolist()) if good[i]}
+    return Encoded(_pack(maps, places, latents, codebook), quality, error)
 
 
 def fits_float32(maps: NDArray[Any]) -> NDArray[np.bool_]:
@@ -117,51 +106,13 @@ def fits_float32(maps: NDArray[Any]) -> NDArray[np.bool_]:
     return ok
 
 
-def _candidates(
-    maps: NDArray[Any],
-    rows: NDArray[np.int64],
-    header: Header,
-    request: Request,
-    codebook: Codebook,
-    device: torch.device,
-) -> list[_Candidate]:
-    """Latents of the maps, then, where they miss the PSNR asked for, latents of the next finer step."""
-    groups = table_groups(codebook)
-    if request.latent != "entropy":
-        groups = groups[:1]
-    out: list[_Candidate] = []
-    todo = rows
-    for tables in groups:
-        candidate = _candidate(maps, todo, header, request, codebook, device, tables)
-        out.append(candidate)
-        # A finer step wins a few dB at most: maps far below are left to the exact mode.
-        short = (candidate.sure_psnr < request.psnr) & (candidate.sure_psnr > request.psnr - 3)
-        todo = candidate.rows[short]
-        if request.latent_only or not len(todo):
-            break
-    return out
-
-
-def table_groups(codebook: Codebook) -> list[list[int]]:
-    """Table sets of equal step, from the coarsest step to the finest."""
-    steps = codebook.prior.step
-    return [np.flatnonzero(steps == s).tolist() for s in sorted(set(steps.tolist()), reverse=True)]
-
-
-def _candidate(
-    maps: NDArray[Any],
-    rows: NDArray[np.int64],
-    header: Header,
-    request: Request,
-    codebook: Codebook,
-    device: torch.device,
-    tables: list[int],
-) -> _Candidate:
-    original = maps[rows]
+def _as_latents(
+    original: NDArray[Any], header: Header, request: Request, codebook: Codebook, device: torch.device
+) -> _Latents:
     normalised = ((original.astype(np.float64) - header.offset) / header.scale).astype(np.float32)
     rounded = request.latent == "entropy"
-    fit = fit_latents(normalised, codebook, device, request.effort, rounded, tables)
-    n = len(rows)
+    fit = fit_latents(normalised, codebook, device, request.effort, rounded)
+    n = len(original)
     stored: list[Any]
     if rounded:
         kinds = container.KIND_ENTROPY + fit.table
@@ -176,8 +127,7 @@ def _candidate(
         stored, latents = list(half), quantise.from_fp16(half)
     restored = restore(sample(codebook, latents, make_grid(header.map_shape), device), header)
     quality = psnr(original, restored)
-    return _Candidate(
-        rows=rows,
+    return _Latents(
         kinds=kinds.astype(np.uint8),
         stored=stored,
         bytes=size,
@@ -218,17 +168,13 @@ def _zstd_sizes(maps: NDArray[Any]) -> NDArray[np.int64]:
         return np.array(list(pool.map(size, maps)))
 
 
-def _pack(
-    maps: NDArray[Any],
-    exact: NDArray[np.bool_],
-    chosen: dict[int, tuple[_Candidate, int]],
-    codebook: Codebook,
-) -> bytes:
-    """The payload of a MAPS section."""
+def _pack(maps: NDArray[Any], places: dict[int, int], latents: _Latents | None, codebook: Codebook) -> bytes:
+    """The payload of a MAPS section; `places` says where among the latents a map is that is stored as one."""
     kinds = np.full(len(maps), container.KIND_EXACT, np.uint8)
-    for row, (candidate, i) in chosen.items():
-        kinds[row] = candidate.kinds[i]
-    stored = {row: candidate.stored[i] for row, (candidate, i) in chosen.items()}
+    stored = {}
+    if latents is not None:
+        for row, i in places.items():
+            kinds[row], stored[row] = latents.kinds[i], latents.stored[i]
     groups = []
     for kind in sorted({int(k) for k in kinds if k >= container.KIND_ENTROPY}):
         rows = np.flatnonzero(kinds == kind).tolist()
@@ -241,7 +187,7 @@ def _pack(
             entropy=entropy.encode(groups, codebook.models) if groups else b"",
             int8=b"".join(np.float32(scale).astype("<f4").tobytes() + q.tobytes() for scale, q in eight),
             fp16=b"".join(q.tobytes() for q in half),
-            exact=np.ascontiguousarray(maps[exact]).tobytes(),
+            exact=maps[kinds == container.KIND_EXACT].tobytes(),
         )
     )
 

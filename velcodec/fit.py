@@ -1,10 +1,12 @@
 """Latents for a batch of maps: the amortised encoder's start, then a search with the decoder frozen.
 
-    maps -> encoder network -> z -> Adam on  log NMSE(decoder(z)) + rate x bits(z)  -> z
+    maps -> encoder network -> z -> Adam on  log NMSE(decoder(z)) + rate x bits(z)  -> step of each map -> integers
+                                    first on continuous latents, then on rounded ones
 
 The distortion is the logarithm of the MSE over the map's squared range, that is its PSNR, so that one rate weighs
-alike on every map. While it explores, the search adds uniform noise of one quantisation step (Balle et al., 2017);
-then it rounds softly, after Yang, Bamler and Mandt, "Improving inference for neural image compression", 2020.
+alike on every map. The step is the coarsest whose rounding costs a map little; then the search goes on with the
+latents rounded and the gradient passed straight through. Adam moves each number by a share of its spread under the
+prior: numbers that a kind of map leaves alone stay alone, and cost no bits.
 """
 
 import math
@@ -18,9 +20,13 @@ from torch import Tensor
 
 from . import decoders
 from .codebook import Codebook
+from .device import has_fast_bfloat16
 from .grid import centres
 
-STEPS = (0, 8, 16, 32, 64, 100, 160, 260, 420, 700)  # of the search, by effort
+STEPS = (0, 8, 16, 32, 48, 80, 140, 260, 420, 700)  # of the search, by effort
+EXPLORE = 0.6  # share of the steps on continuous latents, where they will be rounded
+LEARNING_RATE = 0.05  # of a latent number's spread
+TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost before the search mends it
 BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 FLOOR = 1e-7  # NMSE (70 dB) below which a map is as good as exact
 
@@ -34,39 +40,58 @@ class Fit:
 
 
 def fit_latents(
-    maps: NDArray[np.float32],
-    codebook: Codebook,
-    device: torch.device,
-    effort: int,
-    rounded: bool,
-    tables: list[int],
+    maps: NDArray[np.float32], codebook: Codebook, device: torch.device, effort: int, rounded: bool = True
 ) -> Fit:
     """Fit latents to normalised maps.
 
     Args:
         maps: (B, H, W) float32, finite.
         effort: 0 (the network alone) to 9.
-        rounded: the latents will be rounded and entropy-coded: weigh their bits and search for good integers.
-        tables: the table sets to choose from, all of one step.
+        rounded: the latents will be rounded and entropy-coded: weigh their bits, choose their step, and search for
+            good integers.
     """
     codebook.to(device)
     batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
     parts = [
-        _fit_batch(torch.from_numpy(maps[i : i + batch]).to(device), codebook, STEPS[effort], rounded, tables)
+        _fit_batch(torch.from_numpy(maps[i : i + batch]).to(device), codebook, STEPS[effort], rounded)
         for i in range(0, len(maps), batch)
     ]
     return Fit(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
 
 
-def _fit_batch(
-    v: Tensor, codebook: Codebook, steps: int, rounded: bool, tables: list[int]
-) -> tuple[Tensor, Tensor]:
+def table_groups(codebook: Codebook) -> list[list[int]]:
+    """Table sets of equal step, from the coarsest step to the finest."""
+    steps = codebook.prior.step
+    return [np.flatnonzero(steps == s).tolist() for s in sorted(set(steps.tolist()), reverse=True)]
+
+
+def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tuple[Tensor, Tensor]:
     z = _start(v, codebook)
-    table = _cheapest(z, codebook, tables)
-    if steps:
-        z = _search(v, z, table, codebook, steps, rounded)
-        table = _cheapest(z, codebook, tables)
+    groups = table_groups(codebook)
+    table = _cheapest(z, codebook, groups[0])
+    if not steps:
+        return z, table
+    target = Target(v, codebook)
+    explore = round(EXPLORE * steps) if rounded else steps
+    z = _search(target, z, table, explore, rated=rounded, rounded=False)
+    if rounded:
+        table = _choose(target, z, groups)
+        z = _search(target, z, table, steps - explore, rated=True, rounded=True)
     return z, table
+
+
+class Target:
+    """Maps to fit and how far latents are from them."""
+
+    def __init__(self, v: Tensor, codebook: Codebook) -> None:
+        self.v, self.codebook = v, codebook
+        self.span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
+        self.z_axis, self.x_axis = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+
+    def log_nmse(self, z: Tensor) -> Tensor:
+        """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it."""
+        values = decoders.sample_grid(self.codebook.decoder, z, self.z_axis, self.x_axis)
+        return torch.log(((values - self.v) ** 2).mean((1, 2)) / self.span**2 + FLOOR)
 
 
 def _start(v: Tensor, codebook: Codebook) -> Tensor:
@@ -75,9 +100,7 @@ def _start(v: Tensor, codebook: Codebook) -> Tensor:
         return torch.zeros(len(v), codebook.latent, device=v.device)
     native = v if v.shape[1:] == (70, 70) else F.interpolate(v[:, None], size=(70, 70), mode="bilinear")[:, 0]
     with torch.no_grad():
-        return torch.cat([codebook.encoder(part) for part in native.split(256)]) * float(
-            codebook.prior.step[0]
-        )
+        return codebook.encoder(native) * codebook.unit
 
 
 def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
@@ -90,64 +113,43 @@ def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 
-def _search(v: Tensor, start: Tensor, table: Tensor, codebook: Codebook, steps: int, rounded: bool) -> Tensor:
-    """Adam on the latents in quantisation steps; of start and end, the better for each map."""
-    step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
-    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
-    z_axis, x_axis = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+def _choose(target: Target, z: Tensor, groups: list[list[int]]) -> Tensor:
+    """The table set (B,) of the coarsest step whose rounding costs at most the tolerance, else of the finest."""
+    codebook = target.codebook
+    with torch.no_grad():
+        limit = target.log_nmse(z) + TOLERANCE * math.log(10) / 10
+        table = _cheapest(z, codebook, groups[-1])
+        for group in reversed(groups[:-1]):
+            step = float(codebook.prior.step[group[0]])
+            enough = target.log_nmse(torch.round(z / step) * step) <= limit
+            table = torch.where(enough, _cheapest(z, codebook, group), table)
+        return table
+
+
+def _search(target: Target, start: Tensor, table: Tensor, steps: int, rated: bool, rounded: bool) -> Tensor:
+    """Adam on latents (B, D); returns the start for maps that it did not make better."""
+    codebook, device = target.codebook, start.device
+    step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
+    spread = torch.from_numpy(codebook.prior.spread).to(device)[table]
+
+    def objective(y: Tensor) -> Tensor:
+        q = y + (torch.round(y) - y).detach() if rounded else y
+        loss = target.log_nmse(q * step)
+        return loss + codebook.rate * codebook.prior.bits(q, table).sum(1) if rated else loss
+
     y = (start / step).clone()
-    first = torch.round(y) if rounded else y.clone()
     m, s = torch.zeros_like(y), torch.zeros_like(y)
-    generator = torch.Generator().manual_seed(0)  # the same file from the same input
+    fast = has_fast_bfloat16(device)
     for k in range(steps):
-        done = k / steps
         q = y.detach().clone().requires_grad_(True)
-        coded = _perturb(q, done, generator) if rounded else q
-        rows, columns = _subset(v.shape[1], generator, k, steps), _subset(v.shape[2], generator, k, steps)
-        values = decoders.sample_grid(codebook.decoder, coded * step, z_axis[rows], x_axis[columns])
-        error = ((values - v[:, rows][:, :, columns]) ** 2).mean((1, 2)) / span**2
-        loss = torch.log(error + FLOOR).sum()
-        if rounded:
-            loss = loss + codebook.rate * codebook.prior.bits(coded, table).sum()
+        with torch.autocast(device.type, torch.bfloat16, enabled=fast):
+            loss = objective(q).sum()
         (gradient,) = torch.autograd.grad(loss, [q])
         m.mul_(0.9).add_(gradient, alpha=0.1)
         s.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
-        rate = 0.3 * (0.5 * (1 + math.cos(math.pi * done)) + 0.03)
+        rate = LEARNING_RATE * spread * (0.5 * (1 + math.cos(math.pi * k / steps)) + 0.03)
         y -= rate * (m / (1 - 0.9 ** (k + 1))) / ((s / (1 - 0.99 ** (k + 1))).sqrt() + 1e-8)
-    last = torch.round(y) if rounded else y
     with torch.no_grad():
-        better = [
-            _objective(q, v, span, table, step, codebook, rounded, z_axis, x_axis) for q in (first, last)
-        ]
-        return torch.where((better[1] < better[0])[:, None], last, first) * step
-
-
-def _subset(n: int, generator: torch.Generator, k: int, steps: int) -> Tensor:
-    """Rows or columns to look at in step k: half of them at random, all in the last steps."""
-    if k >= steps - max(1, steps // 8) or n < 16:
-        return torch.arange(n)
-    return torch.randperm(n, generator=generator)[: (n + 1) // 2].sort()[0]
-
-
-def _perturb(q: Tensor, done: float, generator: torch.Generator) -> Tensor:
-    """Uniform noise for the first part of the search, then rounding with the gradient passed straight through."""
-    if done < 0.6:
-        return q + (torch.rand(q.shape, generator=generator).to(q.device) - 0.5)
-    return q + (torch.round(q) - q).detach()
-
-
-def _objective(
-    q: Tensor,
-    v: Tensor,
-    span: Tensor,
-    table: Tensor,
-    step: Tensor,
-    codebook: Codebook,
-    rounded: bool,
-    z_axis: Tensor,
-    x_axis: Tensor,
-) -> Tensor:
-    """What the search minimises, of each map (B,), on all its samples."""
-    values = decoders.sample_grid(codebook.decoder, q * step, z_axis, x_axis)
-    loss = torch.log(((values - v) ** 2).mean((1, 2)) / span**2 + FLOOR)
-    return loss + codebook.rate * codebook.prior.bits(q, table).sum(1) if rounded else loss
+        better = objective(y) < objective(start / step)
+    end = torch.round(y) if rounded else y
+    return torch.where(better[:, None], end, torch.round(start / step) if rounded else start / step) * step

@@ -80,6 +80,16 @@ class Prior:
         return high
 
     @cached_property
+    def spread(self) -> NDArray[np.float32]:
+        """Standard deviation of each integer under its table, (T, D)."""
+        out = np.empty(self.size.shape, dtype=np.float32)
+        for t, d in np.ndindex(*self.size.shape):
+            p = self.table(t, d) / (1 << TABLE_BITS)
+            k = np.arange(len(p))
+            out[t, d] = np.sqrt((p * k**2).sum() - (p * k).sum() ** 2)
+        return out
+
+    @cached_property
     def bit_table(self) -> Tensor:
         """Bits of every integer of every table, padded at the end: (T, D, MAX size) float32."""
         out = np.zeros((*self.size.shape, int(self.size.max())), dtype=np.float32)

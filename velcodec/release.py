@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import prior, synth
+from . import __version__, prior
 from .codebook import Codebook, save
 from .fit import fit_latents
 from .grid import make_grid
@@ -22,11 +22,18 @@ from .prior import Prior
 from .synthesis import sample
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
-FINER = (1.0, 0.5)  # steps of the table sets, relative to the one trained with
-SAMPLE_MAPS = 128  # training maps of each family whose latents make the tables
+FINER = (0.7, 0.35)  # steps of the table sets, relative to the one trained with
+KINDS = (  # families that share table sets
+    ("FlatVel_A", "FlatVel_B"),
+    ("CurveVel_A", "CurveVel_B"),
+    ("FlatFault_A", "CurveFault_A"),
+    ("FlatFault_B", "CurveFault_B"),
+    ("Style_A", "Style_B"),
+)
+SAMPLE_MAPS = 96  # training maps of each family whose latents make the tables
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
 MARGIN = 2  # integers beyond the smallest and largest seen
-SEEN_WEIGHT = 0.9  # of the counts seen against the logistic fitted to them
+SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
 
@@ -40,6 +47,7 @@ def release(
     id: str,
     training_data: str,
     licence: str,
+    notes: str = "",
     effort: int = 3,
     device: str = "cpu",
     overwrite: bool = False,
@@ -49,7 +57,7 @@ def release(
 
     Args:
         held_out: normalised maps (n, 70, 70) by family, never trained on; the card's figures are theirs.
-        id, training_data, licence: for the card.
+        id, training_data, licence, notes: for the card.
         effort: of the search whose latents make the tables.
     """
     weights = _weights(nets)
@@ -59,12 +67,15 @@ def release(
         "training_data": training_data,
         "licence": licence,
         "recipe": asdict(recipe),
+        "code_version": __version__,
+        "notes": notes,
         "decoding": {
             "decoder": recipe.decoder,
             "options": recipe.options,
             "normalisation": [CENTRE, SCALE],
         },
         "encoder": {} if nets.encoder is not None else None,
+        "encoder_unit": STEP,
         "rate": recipe.rate,
         "drift_bound": 0.0,
     }
@@ -131,38 +142,27 @@ def _logistic(
 
 
 def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
-    """Tables of the latents that the search finds for training maps, smoothed with the logistics of their moments."""
-    first = book.prior
-    sets = first.tables // len(FINER)
-    per_family: dict[str, list[Tensor]] = {}
+    """Tables of the latents that the search finds for training maps: one set for each kind of map and each step."""
+    seen: list[list[NDArray[np.float32]]] = [[] for _ in KINDS]
     for family, maps in pool.sources:
-        per_family.setdefault(family, []).append(maps)
-    seen: dict[int, list[NDArray[np.float32]]] = {}
-    for family, parts in per_family.items():
-        thinned = [part[:: max(1, len(part) * len(parts) // SAMPLE_MAPS)].numpy() for part in parts]
-        sample_maps = np.concatenate(thinned)[:SAMPLE_MAPS]
-        for f in range(len(FINER)):
-            tables = list(range(f * sets, (f + 1) * sets))
-            fit = fit_latents(sample_maps, book, device, effort, True, tables)
-            own = f * sets + (synth.FAMILIES.index(family) if sets > 1 else 0)
-            q = np.rint(fit.latents / first.step[own])
-            seen.setdefault(own, []).append(q)
-    masses = []
-    for t in range(first.tables):
-        q = np.concatenate(seen[t]) if t in seen else None
-        row = []
-        for d in range(first.latent):
-            low, mass = int(first.low[t, d]), first.table(t, d) / (1 << prior.TABLE_BITS)
-            row.append((low, mass) if q is None else _smoothed(q[:, d], low, low + len(mass) - 1))
-        masses.append(row)
-    return prior.build(first.step, masses)
+        share = sum(name == family for name, _ in pool.sources)
+        thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
+        kind = next(i for i, families in enumerate(KINDS) if family in families)
+        seen[kind].append(fit_latents(thinned.numpy(), book, device, effort).latents)
+    base = float(book.prior.step.max()) / max(FINER)
+    steps, masses = [], []
+    for finer in FINER:
+        for kind in filter(None, seen):
+            q = np.rint(np.concatenate(kind) / (base * finer))
+            steps.append(base * finer)
+            masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
+    return prior.build(np.array(steps, np.float32), masses)
 
 
-def _smoothed(q: NDArray[np.float64], low: int, high: int) -> tuple[int, NDArray[np.float64]]:
-    """Mass on the integers seen and those between low and high: the counts, blurred, mixed with a logistic."""
+def _smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
+    """Mass on integers from the smallest to the largest seen and a margin: the counts, blurred, with a logistic."""
     mean, scale = float(q.mean()), max(float(q.std()), 0.12) * math.sqrt(3) / math.pi
-    low, high = min(low, int(q.min()) - MARGIN), max(high, int(q.max()) + MARGIN)
-    low, smooth = _logistic(mean, scale, low, high)
+    low, smooth = _logistic(mean, scale, int(q.min()) - MARGIN, int(q.max()) + MARGIN)
     at = np.clip(q - low, 0, len(smooth) - 1).astype(int)
     counts = np.bincount(at, minlength=len(smooth)).astype(np.float64)
     if scale > 1:
@@ -181,7 +181,7 @@ def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
     shares = [v[: max(1, maps // len(pool.sources))].numpy() for _, v in pool.sources]
     v = np.concatenate(shares)[:maps]
     maps = len(v)
-    latents = fit_latents(v, book, where, 0, True, [0]).latents
+    latents = fit_latents(v, book, where, 0).latents
     grid = make_grid((70, 70))
     decoder = book.decoder.double()
     axis = torch.from_numpy(grid.z)
@@ -205,12 +205,12 @@ def _figures(
     book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device
 ) -> dict[str, float]:
     """Mean PSNR (dB) and mean ideal bytes of the latents of normalised maps, rounded, at an effort."""
-    sets = [t for t in range(book.prior.tables) if book.prior.step[t] == book.prior.step.max()]
-    fit = fit_latents(maps, book, device, effort, True, sets)
-    restored = sample(book, fit.latents, make_grid((70, 70)), device).clip(-1, 1)
+    fit = fit_latents(maps, book, device, effort)
+    step = book.prior.step[fit.table][:, None]
+    latents = np.rint(fit.latents / step).astype(np.float32) * step
+    restored = sample(book, latents, make_grid((70, 70)), device).clip(-1, 1)
     span = np.ptp(maps, axis=(1, 2))
     quality = 10 * np.log10(span**2 / ((restored - maps) ** 2).mean((1, 2)))
     table = torch.from_numpy(fit.table)
-    y = torch.from_numpy(fit.latents / book.prior.step[fit.table][:, None])
-    size = book.prior.bits(torch.round(y), table).sum(1) / 8
+    size = book.prior.bits(torch.from_numpy(np.rint(fit.latents / step)), table).sum(1) / 8
     return {"psnr": round(float(quality.mean()), 2), "bytes": round(float(size.mean()), 1), "maps": len(maps)}

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 LATENT = 8
 DECODERS: dict[str, dict[str, Any]] = {
     "siren": {"latent": LATENT, "width": 24, "depth": 2, "split_init": True},
-    "warp": {"latent": LATENT},
+    "warp": {"latent": LATENT, "features": 3, "channels": 2, "samples": 24, "width": 8},
 }
 
 
