@@ -23,12 +23,12 @@ from .codebook import Codebook
 from .device import has_fast_bfloat16
 from .grid import centres
 
-STEPS = (0, 8, 16, 32, 48, 80, 140, 260, 420, 700)  # of the search, by effort
-EXPLORE = 0.6  # share of the steps on continuous latents, where they will be rounded
+STEPS = (0, 6, 12, 24, 40, 64, 100, 180, 300, 500)  # of the search on continuous latents, by effort
+ROUNDED_SHARE = 0.4  # of these steps again, on rounded latents
 LEARNING_RATE = 0.05  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost before the search mends it
 BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
-FLOOR = 1e-7  # NMSE (70 dB) below which a map is as good as exact
+FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ def fit_latents(
     Args:
         maps: (B, H, W) float32, finite.
         effort: 0 (the network alone) to 9.
-        rounded: the latents will be rounded and entropy-coded: weigh their bits, choose their step, and search for
-            good integers.
+        rounded: the latents will be rounded and entropy-coded: choose their step, and search for good integers.
     """
     codebook.to(device)
     batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
@@ -72,11 +71,10 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tupl
     if not steps:
         return z, table
     target = Target(v, codebook)
-    explore = round(EXPLORE * steps) if rounded else steps
-    z = _search(target, z, table, explore, rated=rounded, rounded=False)
+    z = _search(target, z, table, steps, rounded=False)
     if rounded:
         table = _choose(target, z, groups)
-        z = _search(target, z, table, steps - explore, rated=True, rounded=True)
+        z = _search(target, z, table, round(ROUNDED_SHARE * steps), rounded=True)
     return z, table
 
 
@@ -126,7 +124,7 @@ def _choose(target: Target, z: Tensor, groups: list[list[int]]) -> Tensor:
         return table
 
 
-def _search(target: Target, start: Tensor, table: Tensor, steps: int, rated: bool, rounded: bool) -> Tensor:
+def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: bool) -> Tensor:
     """Adam on latents (B, D); returns the start for maps that it did not make better."""
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
@@ -134,8 +132,7 @@ def _search(target: Target, start: Tensor, table: Tensor, steps: int, rated: boo
 
     def objective(y: Tensor) -> Tensor:
         q = y + (torch.round(y) - y).detach() if rounded else y
-        loss = target.log_nmse(q * step)
-        return loss + codebook.rate * codebook.prior.bits(q, table).sum(1) if rated else loss
+        return target.log_nmse(q * step) + codebook.rate * codebook.prior.bits(q, table).sum(1)
 
     y = (start / step).clone()
     m, s = torch.zeros_like(y), torch.zeros_like(y)

@@ -22,13 +22,16 @@ from .prior import Prior
 from .synthesis import sample
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
-FINER = (0.7, 0.35)  # steps of the table sets, relative to the one trained with
+FINER = (0.5,)  # steps of the table sets, relative to the one trained with
 KINDS = (  # families that share table sets
-    ("FlatVel_A", "FlatVel_B"),
+    ("FlatVel_A",),
+    ("FlatVel_B",),
     ("CurveVel_A", "CurveVel_B"),
-    ("FlatFault_A", "CurveFault_A"),
+    ("FlatFault_A",),
+    ("CurveFault_A",),
     ("FlatFault_B", "CurveFault_B"),
-    ("Style_A", "Style_B"),
+    ("Style_A",),
+    ("Style_B",),
 )
 SAMPLE_MAPS = 96  # training maps of each family whose latents make the tables
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
@@ -152,8 +155,8 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
     base = float(book.prior.step.max()) / max(FINER)
     steps, masses = [], []
     for finer in FINER:
-        for kind in filter(None, seen):
-            q = np.rint(np.concatenate(kind) / (base * finer))
+        for kind in (latents for latents in seen if latents):
+            q = np.rint(np.concatenate(kind).astype(np.float64) / (base * finer))
             steps.append(base * finer)
             masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
     return prior.build(np.array(steps, np.float32), masses)
