@@ -155,8 +155,8 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
     base = float(book.prior.step.max()) / max(FINER)
     steps, masses = [], []
     for finer in FINER:
-        for kind in (latents for latents in seen if latents):
-            q = np.rint(np.concatenate(kind).astype(np.float64) / (base * finer))
+        for found in filter(None, seen):
+            q = np.rint(np.concatenate(found).astype(np.float64) / (base * finer))
             steps.append(base * finer)
             masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
     return prior.build(np.array(steps, np.float32), masses)

@@ -57,14 +57,14 @@ class WarpDecoder(nn.Module):
         grid, profile = self.grow(latents)
         at = (points.to(grid.dtype) / SPAN)[:, None]
         features = F.grid_sample(grid, at, align_corners=False, padding_mode="border")
-        return self._finish(features, profile, points[:, None, :, 0], points[:, None, :, 1])[:, 0]
+        return self._finish(features, profile, points[:, None].to(grid.dtype))[:, 0]
 
     def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,): no scattered sampling."""
         grid, profile = self.grow(latents)
         features = _lerp(_lerp(grid, z, 2), x, 3)
-        shape = (len(latents), len(z), len(x))
-        return self._finish(features, profile, x.expand(shape), z[:, None].expand(shape))
+        points = torch.stack(torch.meshgrid(x, z, indexing="xy"), -1)
+        return self._finish(features, profile, points[None].to(grid.dtype))
 
     def grow(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, 256) to the feature grid (B, C, 72, 72) and the profile (B, R, samples)."""
@@ -77,15 +77,24 @@ class WarpDecoder(nn.Module):
         profile = profile.view(-1, self.channels, self.samples)
         return grid.to(latents.dtype), profile.to(latents.dtype)  # autocast leaves them in bfloat16
 
-    def _finish(self, features: Tensor, profile: Tensor, x: Tensor, z: Tensor) -> Tensor:
-        """Features (B, C, H, W) and the coordinates (B, H, W) of their points to values (B, H, W)."""
-        depth = (z + features[:, 0]) / PROFILE_SPAN
+    def _finish(self, features: Tensor, profile: Tensor, points: Tensor) -> Tensor:
+        """Features (B, C, H, W) at points (B or 1, H, W, 2) to values (B, H, W).
+
+        The first sine layer and the skip are linear in features, profile and coordinates: the profile's share is
+        computed on its few samples before it is read, the coordinates' once for all maps.
+        """
+        own = features.shape[1] - 1
+        weight = self.sine1.weight
+        of_features = torch.cat([weight[:, :own], self.skip.weight[:, :own]])
+        of_profile = torch.cat([weight[:, own:-2], self.skip.weight[:, own:]])
+        depth = (points[..., 1] + features[:, 0]) / PROFILE_SPAN
         at = torch.stack([depth, torch.zeros_like(depth)], -1)
-        read = F.grid_sample(profile[:, :, None], at, align_corners=False, padding_mode="border")
-        inputs = torch.cat([features[:, 1:], read], 1).movedim(1, -1)
-        h = torch.cat([inputs, x[..., None], z[..., None]], -1)
-        h = torch.sin(self.sine2(torch.sin(self.sine1(h))))
-        return (self.out(h) + self.skip(inputs))[..., 0].to(features.dtype)
+        shares = torch.matmul(of_profile, profile).to(features.dtype)[:, :, None]
+        read = F.grid_sample(shares, at, align_corners=False, padding_mode="border")
+        h = F.linear(features[:, 1:].movedim(1, -1), of_features) + read.movedim(1, -1)
+        skip, h = h[..., -1], h[..., :-1] + F.linear(points, weight[:, -2:], self.sine1.bias)
+        h = torch.sin(self.sine2(torch.sin(h)))
+        return (self.out(h)[..., 0] + skip).to(features.dtype)
 
 
 def _resize(h: Tensor, side: int) -> Tensor:
