@@ -123,6 +123,7 @@ def main() -> None:
     parser.add_argument("--efforts", type=int, nargs="+", default=[0, 3, 9])
     parser.add_argument("--families", nargs="+", default=list(synth.FAMILIES))
     parser.add_argument("--no-pca", action="store_true")
+    parser.add_argument("--name", default="quality", help="of the results file")
     options = parser.parse_args()
     runs = [("entropy", effort) for effort in options.efforts] + [("fp16", 3)]
     methods = [f"{latent}, effort {effort}" for latent, effort in runs]
@@ -140,7 +141,7 @@ def main() -> None:
     print(report(rows, methods))
     print(f"\nvelcodec {velcodec.__version__}, codebook {velcodec.load_codebook().id}.")
     RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"quality-{velcodec.__version__}.csv", "w", newline="") as file:
+    with open(RESULTS / f"{options.name}-{velcodec.__version__}.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(row) for row in rows)

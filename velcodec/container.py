@@ -244,6 +244,8 @@ def unpack_footer(payload: bytes, limit: int) -> Footer:
         maps, end = maps + entry.count, entry.offset + entry.length
     if maps > MAX_MAPS or ((book_offset or book_length) and not end <= book_offset <= limit - book_length):
         raise FormatError("the footer's index points outside the file")
+    if book_length > MAX_CODEBOOK + SECTION.size:
+        raise FormatError("the footer states a codebook larger than there can be")
     planes, at = unpack_stream(payload, at, 4 * maps)
     if at != len(payload):
         raise FormatError("the footer has bytes left over")
