@@ -41,6 +41,9 @@ def test_bits_are_those_of_the_tables() -> None:
                 y[d] += k
                 bits = prior.bits(torch.from_numpy(y[None]), torch.tensor([t]))[0, d]
                 assert bits.item() == pytest.approx(16 - np.log2(f), abs=1e-4)
+                y[d] -= 2 * len(prior.table(t, d))
+                whole = prior.bits(torch.from_numpy(y[None]), torch.tensor([t])).sum(1)
+                torch.testing.assert_close(prior.integer_bits(torch.from_numpy(y[None]), t), whole)
 
 
 def test_bits_between_and_beyond_the_integers() -> None:

@@ -97,17 +97,16 @@ def _start(v: Tensor, codebook: Codebook) -> Tensor:
     if codebook.encoder is None:
         return torch.zeros(len(v), codebook.latent, device=v.device)
     native = v if v.shape[1:] == (70, 70) else F.interpolate(v[:, None], size=(70, 70), mode="bilinear")[:, 0]
-    with torch.no_grad():
+    fast = has_fast_bfloat16(v.device)
+    with torch.no_grad(), torch.autocast(v.device.type, torch.bfloat16, enabled=fast):
         return codebook.encoder(native) * codebook.unit
 
 
 def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
-    """The table set (B,) that takes the fewest bits for each latent once rounded."""
+    """The table set (B,), of some with one step, that takes the fewest bits for each latent once rounded."""
     with torch.no_grad():
-        bits = []
-        for t in tables:
-            y = torch.round(z / float(codebook.prior.step[t]))
-            bits.append(codebook.prior.bits(y, torch.full((len(z),), t, device=z.device)).sum(1))
+        y = torch.round(z / float(codebook.prior.step[tables[0]]))
+        bits = [codebook.prior.integer_bits(y, t) for t in tables]
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 

@@ -104,20 +104,33 @@ class Prior:
 
         Linear between them, growing by 4 bits a step outside the table. Differentiable in y.
         """
-        if y.device not in self._on_device:
-            place = (
-                torch.arange(self.tables * self.latent).view(self.tables, self.latent)
-                * self.bit_table.shape[2]
-            )
-            numbers = (self.bit_table.flatten(), place, _float(self.low), _float(self.size) - 1)
-            self._on_device[y.device] = tuple(t.to(y.device) for t in numbers)
-        bits, start, low, last = self._on_device[y.device]
+        bits, start, low, last = self._numbers(y.device)
         at = y - low[table]
         inside = torch.minimum(at.clamp_min(0), last[table])
         i = torch.minimum(inside.detach().floor(), last[table] - 1)
         place = start[table] + i.long()
         left, right = bits[place], bits[place + 1]
         return left + (right - left) * (inside - i) + 4 * (at - inside).abs()
+
+    def integer_bits(self, y: Tensor, table: int) -> Tensor:
+        """Bits (B,) of integers y (B, D) under one table set, as `bits` gives them."""
+        bits, start, low, last = self._numbers(y.device)
+        at = y - low[table]
+        inside = torch.minimum(at.clamp_min(0), last[table])
+        return (bits[start[table] + inside.long()] + 4 * (at - inside).abs()).sum(1)
+
+    def _numbers(self, device: torch.device) -> tuple[Tensor, ...]:
+        """On a device: the bits of all integers in a row, where each table starts in it (T, D), low, size - 1."""
+        if device not in self._on_device:
+            place = torch.arange(self.tables * self.latent).view(self.tables, self.latent)
+            numbers = (
+                self.bit_table.flatten(),
+                place * self.bit_table.shape[2],
+                _float(self.low),
+                _float(self.size) - 1,
+            )
+            self._on_device[device] = tuple(t.to(device) for t in numbers)
+        return self._on_device[device]
 
     @cached_property
     def _on_device(self) -> dict[torch.device, tuple[Tensor, ...]]:
