@@ -64,11 +64,13 @@ def test_hash_covers_decoding_not_prose(book: Codebook) -> None:
     assert altered(book, decoding=other).sha256 != book.sha256
 
 
-def test_missing_says_what_and_how(compressed: Compressed, book: Codebook, elsewhere: Path) -> None:
-    path = tmp = elsewhere / "a.vlz"
+def test_missing_says_what_and_how(book: Codebook, elsewhere: Path) -> None:
+    path = elsewhere / "a.vlz"
     source = elsewhere / "b.safetensors"
     cb.save(book, source)
-    velcodec.compress(synth.generate("FlatFault_A", 1), tmp, effort=0, latent_only=True, codebook=str(source))
+    velcodec.compress(
+        synth.generate("FlatFault_A", 1), path, effort=0, latent_only=True, codebook=str(source)
+    )
     source.unlink()
     with velcodec.open(path) as archive:
         assert archive.info()["codebook"]["id"] == book.id  # info needs no codebook
