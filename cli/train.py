@@ -54,6 +54,12 @@ class FamilyPath(click.ParamType):  # type: ignore[type-arg]
     show_default=True,
     help="warp is velcodec's fast one, siren the published auto-decoder.",
 )
+@click.option(
+    "--start",
+    default="",
+    metavar="ID|PATH",
+    help="Fine-tune this codebook's networks instead of training new ones.",
+)
 @click.option("--steps", type=click.IntRange(1), default=40_000, show_default=True, help="Training steps.")
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Maps in a step.")
 @click.option(

@@ -34,7 +34,7 @@ MAY = {
     },
     "archive": {"codebook", "container", "decoder", "device", "errors", "field", "grid", "header"},
     "writer": {"archive", "codebook", "container", "device", "encoder", "errors", "header"},
-    "train": {"amortised", "decoders", "errors", "grid", "optim", "synth"},
+    "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth"},
     "release": {"__version__", "codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},
     "__init__": {"archive", "codebook", "errors", "field", "writer"},
 }  # fmt: skip

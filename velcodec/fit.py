@@ -5,7 +5,7 @@
 
 The distortion is the logarithm of the MSE over the map's squared range, that is its PSNR, so that one rate weighs
 alike on every map. The step is the coarsest whose rounding costs a map little; then the search goes on with the
-latents rounded and the gradient passed straight through. Adam moves each number by a share of its spread under the
+latents rounded and the gradient passed straight through, in rounds, until rounding costs little. Adam moves each number by a share of its spread under the
 prior: numbers that a kind of map leaves alone stay alone, and cost no bits.
 """
 
@@ -23,10 +23,10 @@ from .codebook import Codebook
 from .device import has_fast_bfloat16
 from .grid import centres
 
-STEPS = (0, 6, 12, 24, 40, 64, 100, 180, 300, 500)  # of the search on continuous latents, by effort
-ROUNDED_SHARE = 0.4  # of these steps again, on rounded latents
-LEARNING_RATE = 0.05  # of a latent number's spread
-TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost before the search mends it
+STEPS = (0, 4, 8, 16, 28, 44, 68, 120, 200, 340)  # of the search on continuous latents, by effort
+ROUNDS = 4  # at most, of as many steps again on rounded latents
+LEARNING_RATE = 0.04  # of a latent number's spread
+TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
 BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
@@ -72,9 +72,19 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tupl
         return z, table
     target = Target(v, codebook)
     z = _search(target, z, table, steps, rounded=False)
-    if rounded:
-        table = _choose(target, z, groups)
-        z = _search(target, z, table, round(ROUNDED_SHARE * steps), rounded=True)
+    if not rounded:
+        return z, table
+    with torch.no_grad():
+        limit = target.log_nmse(z) + TOLERANCE * math.log(10) / 10
+    table = _choose(target, z, groups, limit)
+    left = torch.arange(len(v), device=v.device)
+    for _ in range(ROUNDS):
+        some = Target(v[left], codebook)
+        z[left] = _search(some, z[left], table[left], steps, rounded=True)
+        with torch.no_grad():
+            left = left[some.log_nmse(z[left]) > limit[left]]
+        if not len(left):
+            break
     return z, table
 
 
@@ -110,11 +120,10 @@ def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 
-def _choose(target: Target, z: Tensor, groups: list[list[int]]) -> Tensor:
-    """The table set (B,) of the coarsest step whose rounding costs at most the tolerance, else of the finest."""
+def _choose(target: Target, z: Tensor, groups: list[list[int]], limit: Tensor) -> Tensor:
+    """The table set (B,) of the coarsest step whose rounding stays within a limit of log NMSE, else of the finest."""
     codebook = target.codebook
     with torch.no_grad():
-        limit = target.log_nmse(z) + TOLERANCE * math.log(10) / 10
         table = _cheapest(z, codebook, groups[-1])
         for group in reversed(groups[:-1]):
             step = float(codebook.prior.step[group[0]])

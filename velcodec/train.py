@@ -27,6 +27,8 @@ from torch import Tensor, nn
 
 from . import decoders, synth
 from .amortised import AmortisedEncoder
+from .codebook import Codebook, load_codebook
+from .device import has_fast_bfloat16
 from .errors import DataError, UsageError
 from .grid import centres
 from .optim import Muon
@@ -55,6 +57,7 @@ class Recipe:
     decay: float = 1.0  # share of the steps over which the learning rate falls to 2 %
     penalty: float = 1e-4  # lambda |z|^2 of the auto-decoder
     synthetic: int = 4000  # maps of each family from synth.py
+    start: str = ""  # codebook (id, hash or path) whose networks training goes on from; of one decoder with it
     seed: int = 0
     weights: dict[str, float] = field(
         default_factory=lambda: {
@@ -195,11 +198,14 @@ def train(
     nets = Networks(
         decoders.build(recipe.decoder, recipe.options), AmortisedEncoder(), RateModel(len(synth.FAMILIES))
     )
+    if recipe.start and not checkpoint.exists():
+        _start_from(load_codebook(recipe.start), nets, pool)
     for part in nets.parts().values():
         part.to(device)
     assert nets.encoder is not None and nets.rates is not None
     optimisers = _joint_optimisers(recipe, nets)
     step, generator = _resume(checkpoint, nets, optimisers, recipe)
+    where = torch.device(device)
     axis = torch.from_numpy(centres(70)).float().to(device)
     while step < recipe.steps:
         _set_rates(optimisers, _schedule(recipe, step))
@@ -207,13 +213,13 @@ def train(
         rows, columns = (
             torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
         )
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bfloat16(where)):
             y = nets.encoder(maps)
             y = y + torch.rand(y.shape, generator=generator).to(device) - 0.5
             restored = decoders.sample_grid(nets.decoder, STEP * y, axis[rows], axis[columns])
         span = (maps.amax((1, 2)) - maps.amin((1, 2))).clamp_min(0.05)
         distortion = torch.log(nmse(restored, maps[:, rows][:, :, columns], span) + LOG_FLOOR).mean()
-        ramp = min(1.0, max(0.02, 2 * step / recipe.steps))
+        ramp = 1.0 if recipe.start else min(1.0, max(0.02, 2 * step / recipe.steps))
         loss = distortion + recipe.rate * ramp * nets.rates(y, family).sum(1).mean()
         _update(loss, optimisers, nets)
         step += 1
@@ -222,6 +228,27 @@ def train(
             _save(checkpoint, nets, optimisers, step, generator, recipe)
             report({"step": step, "loss": loss.item(), **_measure_joint(nets, held_out, device)})
     return nets
+
+
+def _start_from(book: Codebook, nets: Networks, pool: Pool, sample: int = 256) -> None:
+    """Give the networks a codebook's weights, and the rate model the spread of its encoder's latents."""
+    assert nets.encoder is not None and nets.rates is not None
+    if book.encoder is None:
+        raise UsageError(f"codebook {book.id} has no encoder network to go on from")
+    if abs(book.unit - STEP) > 1e-9:
+        raise UsageError(f"codebook {book.id} was trained with a step of {book.unit:g}, not {STEP:g}")
+    try:
+        nets.decoder.load_state_dict(book.decoder.state_dict())
+        nets.encoder.load_state_dict(book.encoder.state_dict())
+    except RuntimeError as error:
+        raise UsageError(f"codebook {book.id} is of another decoder than the recipe's") from error
+    with torch.no_grad():
+        for family in {name for name, _ in pool.sources}:
+            maps = torch.cat([v[:sample] for name, v in pool.sources if name == family])
+            y = nets.encoder(maps)
+            row = synth.FAMILIES.index(family)
+            nets.rates.mean[row] = y.mean(0)
+            nets.rates.log_scale[row] = torch.log(y.std(0).clamp_min(0.1) * math.sqrt(3) / math.pi)
 
 
 def _train_autodecoder(
@@ -245,6 +272,7 @@ def _train_autodecoder(
         torch.optim.Adam(list(nets.parameters()), lr=recipe.learning_rate)
     ]
     step, generator = _resume(checkpoint, nets, optimisers, recipe)
+    where = torch.device(device)
     axis = torch.from_numpy(centres(70)).float().to(device)
     while step < recipe.steps:
         _set_rates(optimisers, _schedule(recipe, step))
@@ -252,7 +280,7 @@ def _train_autodecoder(
         rows, columns = (
             torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
         )
-        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+        with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bfloat16(where)):
             z = nets.latents(index)
             restored = decoders.sample_grid(nets.decoder, z, axis[rows], axis[columns])
         error = restored - maps[index][:, rows][:, :, columns]
