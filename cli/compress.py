@@ -20,8 +20,13 @@ DEFAULT_PSNR = 35.0
     "--psnr",
     type=float,
     metavar="DB",
-    help="Least PSNR of every single map; one that misses it as a latent is stored exactly."
-    f"  [default: {DEFAULT_PSNR:g}]",
+    help=f"Least PSNR of every single map.  [default: {DEFAULT_PSNR:g}]",
+)
+@click.option(
+    "--max-error",
+    type=float,
+    metavar="E",
+    help="No sample is off by more than E (in the maps' units, m/s), on any device that decodes.",
 )
 @click.option("--latent-only", is_flag=True, help="Store every map as a latent, whatever its PSNR.")
 @click.option("--lossless", is_flag=True, help="Store every map exactly.")
@@ -55,6 +60,7 @@ def command(
     source: str,
     output: str,
     psnr: float | None,
+    max_error: float | None,
     latent_only: bool,
     lossless: bool,
     overwrite: bool,
@@ -68,10 +74,16 @@ def command(
     \b
     velcodec compress models.npy models.vlz                  # every map at 35 dB or more
     velcodec compress data.h5:/train/v models.vlz --psnr 40  # nearer to the original
+    velcodec compress models.npy models.vlz --max-error 10   # no sample off by more than 10 m/s
     velcodec compress models.npy small.vlz --latent-only --effort 9
     velcodec compress models.npy exact.vlz --lossless        # every bit
     """
-    named = [("--psnr", psnr is not None), ("--latent-only", latent_only), ("--lossless", lossless)]
+    named = [
+        ("--psnr", psnr is not None),
+        ("--max-error", max_error is not None),
+        ("--latent-only", latent_only),
+        ("--lossless", lossless),
+    ]
     given = [name for name, used in named if used]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other; give one")
@@ -85,6 +97,7 @@ def command(
             maps,
             output,
             psnr=DEFAULT_PSNR if psnr is None else psnr,
+            max_error=max_error,
             latent_only=latent_only,
             lossless=lossless,
             overwrite=overwrite,

@@ -1,5 +1,6 @@
 """Open and read .vlz files: maps -> their blocks -> records (a few blocks are kept) -> maps on a grid."""
 
+import math
 import operator
 import os
 import threading
@@ -11,17 +12,19 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from . import container
 from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .container import Entry, Footer
-from .decoder import Records, decode_maps, kinds_of, mode_name, read_records
+from .decoder import MODES, Records, decode_records, has_latent, kinds_of, mode_name, read_records
 from .device import resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field
-from .grid import Window, make_grid
+from .grid import Grid, Window, make_grid, resample
 from .header import Header, from_json
+from .residual import cast
 
 KEPT_BLOCKS = 4
 
@@ -33,7 +36,8 @@ class Quality:
     """Quality of each map, measured when the archive was written.
 
     psnr is in dB (inf: exact), rounded down to 0.05 dB; max_error is an upper bound in the units of the file; mode
-    is "exact", "latent-entropy", "latent-int8" or "latent-fp16".
+    is one of `velcodec.decoder.MODES`, or several joined by ", " for a map in tiles. A map in tiles has the PSNR that
+    its tiles' mean square errors give, or more.
     """
 
     psnr: NDArray[np.float64]
@@ -67,7 +71,7 @@ class Archive:
             raise
 
     def _read_frame(self) -> tuple[Header, Footer]:
-        container.unpack_prologue(self._file.read(container.PROLOGUE.size))
+        self._features = container.unpack_prologue(self._file.read(container.PROLOGUE.size))
         header = from_json(
             container.unpack_header(
                 container.read_section(self._file, container.TAG_HEADER, container.MAX_HEADER).payload
@@ -80,7 +84,12 @@ class Archive:
             raise FormatError("the file's tail does not point at its footer")
         section = container.unpack_section(self._at(offset, length), container.TAG_FOOTER)
         footer = container.unpack_footer(section.payload, offset)
-        if len(footer.psnr) != header.maps or (footer.entries and footer.entries[0].offset < first):
+        tiled = header.tile is not None
+        if tiled != bool(self._features & container.FEATURE_TILES):
+            raise FormatError("the header's tiles and the file's features disagree")
+        if len(footer.psnr) != header.maps * len(header.layout) or (
+            footer.entries and footer.entries[0].offset < first
+        ):
             raise FormatError("the footer does not fit the header")
         return header, footer
 
@@ -151,16 +160,29 @@ class Archive:
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
         psnr, error = container.quality_values(self._footer.psnr, self._footer.error)
+        modes = self._modes()
+        tiles = len(self.header.layout)
+        if tiles == 1:
+            return Quality(psnr, error, tuple(modes))
+        with np.errstate(divide="ignore"):
+            mse = (10 ** (-psnr / 10)).reshape(len(self), tiles)
+            area = np.array([np.prod(self.header.layout.shape(t)) for t in range(tiles)], dtype=np.float64)
+            whole = -10 * np.log10((mse * area).sum(1) / area.sum())
+        mixed = [", ".join(sorted(set(modes[i * tiles : (i + 1) * tiles]))) for i in range(len(self))]
+        return Quality(whole, error.reshape(len(self), tiles).max(1), tuple(mixed))
+
+    def _modes(self) -> list[str]:
+        """The mode of every record."""
         modes = []
         for entry in self._footer.entries:
             modes += [mode_name(int(k)) for k in kinds_of(self._payload(entry), entry.count)]
-        return Quality(psnr, error, tuple(modes))
+        return modes
 
     def info(self) -> dict[str, Any]:
         """What `velcodec info --json` prints."""
         quality = self.quality
         finite = quality.psnr[np.isfinite(quality.psnr)]
-        names = ("latent-entropy", "latent-int8", "latent-fp16", "exact")
+        modes = self._modes()
         raw = 4 * len(self) * self.map_shape[0] * self.map_shape[1]
         return {
             "format_version": container.FORMAT_VERSION,
@@ -178,7 +200,8 @@ class Archive:
             "bytes": self.bytes,
             "bytes_per_map": self.bytes / len(self),
             "ratio": raw / self.bytes,
-            "modes": {name: quality.mode.count(name) for name in names if name in quality.mode},
+            "tiles": len(self.header.layout),
+            "modes": {name: modes.count(name) for name in MODES if name in modes},
             "psnr": {
                 "mean": float(finite.mean()) if len(finite) else None,
                 "min": float(finite.min()) if len(finite) else None,
@@ -215,7 +238,8 @@ class Archive:
             window: ((z0, z1), (x0, x1)) in native cells.
             device: where to decode; None means as `open` was told.
 
-        Exact maps are interpolated linearly at other grids; latents are continuous and are sampled anew.
+        At other grids latents, being continuous, are sampled anew, layers are drawn with crisp interfaces, and what
+        is stored as samples is interpolated linearly. Of a map in tiles only those are read that the window needs.
 
         Raises:
             UsageError: an index, shape or window that is not within the archive.
@@ -224,16 +248,72 @@ class Archive:
         rows = self._rows(maps)
         grid = make_grid(self.map_shape, shape, window)
         where = resolve_device(device or self._device)
+        if len(self.header.layout) > 1 and not self.header.overlap and grid.window is None:
+            return self._read_between(rows, grid, where)
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
-        for entry, places in self._by_block(rows):
-            records = self._records(entry)
-            inside = [rows[p] - entry.first for p in places]
-            codebook = self._codebook
-            out[places] = decode_maps(records, inside, grid, self.header, codebook, where)
+        if len(self.header.layout) == 1:
+            for entry, places in self._by_block(rows):
+                records = self._records(entry)
+                wanted = [(rows[p] - entry.first, grid) for p in places]
+                for p, v in zip(
+                    places, decode_records(records, wanted, self.header, self._codebook, where), strict=True
+                ):
+                    out[p] = v
+            return out
+        for i, row in enumerate(rows):
+            out[i] = self._assembled(row, grid, where)
+        return out
+
+    def _assembled(self, row: int, grid: Grid, where: torch.device) -> NDArray[Any]:
+        """A map in tiles on a grid: its tiles decoded each on a share of it, and blended where they overlap."""
+        layout = self.header.layout
+        parts = {
+            row * len(layout) + t: part
+            for t in range(len(layout))
+            if (part := layout.part(t, grid)) is not None
+        }
+        blended = self.header.overlap > 0
+        out = np.zeros(grid.shape, dtype=np.float64 if blended else self.dtype)
+        for entry, places in self._by_block(list(parts)):
+            chosen = [list(parts)[p] for p in places]
+            wanted = [(record - entry.first, parts[record].grid) for record in chosen]
+            for record, v in zip(
+                chosen,
+                decode_records(self._records(entry), wanted, self.header, self._codebook, where),
+                strict=True,
+            ):
+                part = parts[record]
+                if blended:
+                    out[part.place] += part.weight * v
+                else:
+                    out[part.place] = v
+        return cast(out, self.dtype)
+
+    def _read_between(self, rows: list[int], grid: Grid, where: torch.device) -> NDArray[Any]:
+        """Maps in tiles of samples on a grid between them: the samples about it, interpolated across tiles."""
+        cells = [
+            (max(0, math.floor((c.min() + 1) / 2 * n) - 1), min(n, math.ceil((c.max() + 1) / 2 * n) + 1))
+            for c, n in zip((grid.z, grid.x), self.map_shape, strict=True)
+        ]
+        around = make_grid(self.map_shape, None, (cells[0], cells[1]))
+        z, x = (
+            ((c + 1) / 2 * n - low) / (high - low) * 2 - 1
+            for c, n, (low, high) in zip((grid.z, grid.x), self.map_shape, cells, strict=True)
+        )
+        out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
+        for i, row in enumerate(rows):
+            native = self._assembled(row, around, where)
+            out[i] = cast(resample(native[None], Grid(z, x, None))[0], self.dtype)
         return out
 
     def latents(self, maps: MapIndex | None = None) -> NDArray[np.float32]:
-        """Latents as stored, dequantised: (n, D) float32 in latent units; a row of NaN for an exact map."""
+        """Latents as stored, dequantised: (n, D) float32 in latent units; a row of NaN for a map without one.
+
+        Raises:
+            DataError: the maps are in tiles, which have a latent each.
+        """
+        if len(self.header.layout) > 1:
+            raise DataError("the maps are in tiles and have no latent of their own; read them with read()")
         rows = self._rows(maps)
         out = np.empty((len(rows), self.header.latent), dtype=np.float32)
         for entry, places in self._by_block(rows):
@@ -241,12 +321,13 @@ class Archive:
         return out
 
     def field(self, index: int) -> Field:
-        """Map `index` as a continuous function of position. Raises DataError for a map stored exactly."""
+        """Map `index` as a continuous function of position. Raises DataError for a map without a latent."""
         row = self._row(index)
         latent = self.latents([row])[0]
         if not np.isfinite(latent).all():
             raise DataError(
-                f"map {index} is stored exactly and has no latent; read it with shape= for other grids"
+                f"map {index} is stored as {self.quality.mode[row]} and has no latent; read it with shape= for other "
+                "grids, or compress with latent_only"
             )
         return Field(latent, self.codebook, self.header, resolve_device(self._device))
 
@@ -256,9 +337,8 @@ class Archive:
             _ = self.codebook
         for entry in self._footer.entries:
             records = self._parse(entry)
-            if not np.isfinite(
-                records.latents[[r for r in range(entry.count) if r not in records.exact]]
-            ).all():
+            coded = [r for r in range(entry.count) if has_latent(int(records.kinds[r]))]
+            if not np.isfinite(records.latents[coded]).all():
                 raise FormatError(f"the latents of the block at map {entry.first} are not finite")
 
     def _row(self, index: int) -> int:
@@ -275,7 +355,7 @@ class Archive:
         return [self._row(int(i)) for i in np.atleast_1d(np.asarray(maps))]
 
     def _by_block(self, rows: list[int]) -> Iterator[tuple[Entry, list[int]]]:
-        """Blocks that hold the rows, with the places of those rows in the list, block by block."""
+        """Blocks that hold the records, with the places of those rows in the list, block by block."""
         entries = self._footer.entries
         firsts = np.array([entry.first for entry in entries])
         places: dict[int, list[int]] = {}
@@ -292,8 +372,11 @@ class Archive:
 
     def _parse(self, entry: Entry) -> Records:
         payload = self._payload(entry)
-        needs = bool((kinds_of(payload, entry.count) != container.KIND_EXACT).any())
-        return read_records(payload, entry.count, self.header, self.codebook if needs else None)
+        needs = any(has_latent(int(k)) for k in kinds_of(payload, entry.count))
+        layout = self.header.layout
+        shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
+        book = self.codebook if needs else None
+        return read_records(payload, shapes, self.header, self._features, book)
 
     def _records(self, entry: Entry) -> Records:
         with self._lock:

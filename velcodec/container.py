@@ -4,7 +4,8 @@
     prologue = signature, version, features        section = tag, first, count, length, CRC32C, payload
     FOOT     = where MAPS and BOOK lie, quality of every map          tail = where FOOT is
 
-A MAPS payload is five streams (kinds, entropy, int8, fp16, exact), each {coding, stored length, bytes}.
+A MAPS payload is streams (kinds, entropy, int8, fp16, exact and, with the modes feature, layers, edges, smooth,
+residual), each {coding, stored length, bytes}.
 """
 
 import json
@@ -28,6 +29,7 @@ PROLOGUE = struct.Struct("<8sHHHH")  # signature, format version, required featu
 SECTION = struct.Struct("<4sIIII")  # tag, first map, count of maps, payload length, CRC32C
 TAIL = struct.Struct("<QII8s")  # offset of FOOT, length of FOOT with its header, CRC32C, end signature
 STREAM = struct.Struct("<BI")  # coding, stored length
+PRESENT = struct.Struct("<H")  # bit i: stream i after the kinds is there
 INDEX = struct.Struct("<QIII")  # offset, length with header, first map, count of maps
 FOOTER = struct.Struct(
     "<QII"
@@ -38,7 +40,9 @@ TAG_CODEBOOK = b"BOOK"
 TAG_MAPS = b"MAPS"
 TAG_FOOTER = b"FOOT"
 
-KNOWN_REQUIRED_FEATURES = 0  # bits of the required-features field that this release understands
+FEATURE_MODES = 1  # MAPS sections have the four adaptive streams
+FEATURE_TILES = 2  # records are tiles of maps
+KNOWN_REQUIRED_FEATURES = 3  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -46,7 +50,14 @@ CODING_ZSTD = 1
 KIND_EXACT = 0
 KIND_INT8 = 1
 KIND_FP16 = 2
-KIND_ENTROPY = 16  # 16 + t: entropy-coded with table set t
+KIND_LAYERED = 3
+KIND_EDGES = 4
+KIND_SMOOTH = 5
+KIND_EDGES_EXACT = 6
+KIND_SMOOTH_EXACT = 7
+KIND_ENTROPY = 16  # 16 + t: latent entropy-coded with table set t
+KIND_RESIDUAL = 128  # 128 + t: such a latent, and the integers of what it misses
+MAX_TABLES = 112
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
@@ -81,13 +92,16 @@ def readable(version: int, required: int) -> str:
 # Prologue and tail
 
 
-def pack_prologue() -> bytes:
-    """The first 16 bytes of a file."""
-    return PROLOGUE.pack(SIGNATURE, FORMAT_VERSION, 0, 0, 0)
+def pack_prologue(required: int = 0) -> bytes:
+    """The first 16 bytes of a file that needs some features."""
+    return PROLOGUE.pack(SIGNATURE, FORMAT_VERSION, required, 0, 0)
 
 
-def unpack_prologue(data: bytes) -> None:
-    """Check the first 16 bytes. Raises FormatError, or VersionError for a file of a later release."""
+def unpack_prologue(data: bytes) -> int:
+    """The required features that the first 16 bytes state.
+
+    Raises FormatError, or VersionError for a file of a later release.
+    """
     if len(data) < PROLOGUE.size or data[:8] != SIGNATURE:
         damaged = data[:4] == SIGNATURE[:4]
         raise FormatError(
@@ -100,6 +114,7 @@ def unpack_prologue(data: bytes) -> None:
         )
     if version != FORMAT_VERSION or optional or zero:
         raise FormatError("the file's first bytes are damaged")
+    return int(required)
 
 
 def pack_tail(offset: int, length: int) -> bytes:
@@ -322,39 +337,76 @@ def _decompress(data: bytes, length: int) -> bytes:
 
 @dataclass(frozen=True)
 class Block:
-    """The streams of a MAPS section. `kinds` has one KIND a map; the others hold their maps in order."""
+    """The streams of a MAPS section. `kinds` has one KIND a record; the others hold their records in order."""
 
     kinds: NDArray[np.uint8]
-    entropy: bytes
-    int8: bytes
-    fp16: bytes
-    exact: bytes
+    entropy: bytes = b""
+    int8: bytes = b""
+    fp16: bytes = b""
+    exact: bytes = b""
+    layers: bytes = b""
+    edges: bytes = b""
+    smooth: bytes = b""
+    residual: bytes = b""
 
 
-def pack_block(block: Block) -> bytes:
+def pack_block(block: Block, features: int) -> bytes:
     """The payload of a MAPS section."""
+    first = [pack_stream(block.kinds.tobytes())]
+    plain = [
+        pack_stream(block.entropy, compress=False),
+        *map(pack_stream, (block.int8, block.fp16, block.exact)),
+    ]
+    if not features & FEATURE_MODES:
+        return b"".join(first + plain)
+    adaptive = (block.layers, block.edges, block.smooth, block.residual)
+    plain += [pack_stream(data, compress=False) for data in adaptive]
+    present = [len(stream) > STREAM.size for stream in plain]
+    mask = sum(1 << i for i, there in enumerate(present) if there)
     return b"".join(
-        (
-            pack_stream(block.kinds.tobytes()),
-            pack_stream(block.entropy, compress=False),
-            pack_stream(block.int8),
-            pack_stream(block.fp16),
-            pack_stream(block.exact),
-        )
+        [*first, PRESENT.pack(mask), *(s for s, there in zip(plain, present, strict=True) if there)]
     )
 
 
-def unpack_block(payload: bytes, count: int, latent: int, map_bytes: int) -> Block:
-    """The streams of a MAPS section of `count` maps, `latent` numbers a latent and `map_bytes` an exact map."""
-    data, at = unpack_stream(payload, 0, count)
+def unpack_block(payload: bytes, features: int, latent: int, sizes: Sequence[int]) -> Block:
+    """The streams of a MAPS section of records of some sizes in bytes, `latent` numbers a latent."""
+    data, at = unpack_stream(payload, 0, len(sizes))
     kinds = np.frombuffer(data, np.uint8)
-    known = (kinds == KIND_EXACT) | (kinds == KIND_INT8) | (kinds == KIND_FP16) | (kinds >= KIND_ENTROPY)
-    if not known.all():
+    if not known_kinds(kinds, features).all():
         raise FormatError("a map's kind is not known")
-    entropy, at = unpack_stream(payload, at, None)
-    int8, at = unpack_stream(payload, at, int((kinds == KIND_INT8).sum()) * (4 + latent))
-    fp16, at = unpack_stream(payload, at, int((kinds == KIND_FP16).sum()) * 2 * latent)
-    exact, at = unpack_stream(payload, at, int((kinds == KIND_EXACT).sum()) * map_bytes)
+    lengths: list[int | None] = [
+        None,
+        int((kinds == KIND_INT8).sum()) * (4 + latent),
+        int((kinds == KIND_FP16).sum()) * 2 * latent,
+        int(np.asarray(sizes)[kinds == KIND_EXACT].sum()),
+    ]
+    mask = 0b1111
+    if features & FEATURE_MODES:
+        lengths += [None] * 4
+        if at + PRESENT.size > len(payload):
+            raise FormatError("a stream is truncated")
+        (mask,) = PRESENT.unpack_from(payload, at)
+        at += PRESENT.size
+    if mask >> len(lengths):
+        raise FormatError("a block states streams that are not known")
+    streams = []
+    for i, length in enumerate(lengths):
+        if mask >> i & 1:
+            data, at = unpack_stream(payload, at, length)
+        elif length:
+            raise FormatError("a block lacks a stream that its maps need")
+        else:
+            data = b""
+        streams.append(data)
     if at != len(payload):
         raise FormatError("a block has bytes left over")
-    return Block(kinds, entropy, int8, fp16, exact)
+    return Block(kinds, *streams)
+
+
+def known_kinds(kinds: NDArray[np.uint8], features: int) -> NDArray[np.bool_]:
+    """Which kinds (n,) a file with some features may hold."""
+    plain = (kinds <= KIND_FP16) | ((kinds >= KIND_ENTROPY) & (kinds < KIND_ENTROPY + MAX_TABLES))
+    if not features & FEATURE_MODES:
+        return plain
+    late = (kinds >= KIND_RESIDUAL) & (kinds < KIND_RESIDUAL + MAX_TABLES)
+    return plain | (kinds <= KIND_SMOOTH_EXACT) | late

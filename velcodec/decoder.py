@@ -1,7 +1,10 @@
 """Records -> maps. Never imports fit: reading needs no search.
 
-MAPS payload -> integers -> latents -> synthesis on a grid -> m/s
-             -> exact maps ----------> resampled ---------^
+    MAPS payload -> integers -> latents ------> synthesis on a grid (+ residual) -> m/s
+                 -> layers ------------------> drawn on a grid ---------------------^
+                 -> integers -> exact, quantised maps -> resampled -----------------^
+
+A record is a map, or a tile of one.
 """
 
 from collections.abc import Sequence
@@ -12,32 +15,52 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import container, entropy, quantise
+from . import container, entropy, exact, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .errors import FormatError
 from .grid import Grid, resample
 from .header import Header
+from .layers import Layered
+from .pixels import Integers
 from .synthesis import denormalise, sample
 
-MODE_NAMES = {
+MODES = ("latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "exact")
+MODE_OF_KIND = {
     container.KIND_EXACT: "exact",
     container.KIND_INT8: "latent-int8",
     container.KIND_FP16: "latent-fp16",
+    container.KIND_LAYERED: "layered",
+    container.KIND_EDGES: "quantised",
+    container.KIND_SMOOTH: "quantised",
+    container.KIND_EDGES_EXACT: "exact",
+    container.KIND_SMOOTH_EXACT: "exact",
 }
+
+EXACT_KINDS = (container.KIND_EDGES_EXACT, container.KIND_SMOOTH_EXACT)
+
+Stored = NDArray[Any] | Layered | Integers
 
 
 def mode_name(kind: int) -> str:
     """The mode of a record as `info` prints it."""
-    return MODE_NAMES.get(kind, "latent-entropy")
+    return MODE_OF_KIND.get(kind, "latent+residual" if kind >= container.KIND_RESIDUAL else "latent-entropy")
 
 
 @dataclass(frozen=True)
 class Records:
-    """A block read: kinds (n,), latents (n, D) with NaN rows for exact maps, and the exact maps by their row."""
+    """A block read.
+
+    Attributes:
+        kinds: (n,).
+        latents: (n, D) float32; NaN rows for records without one.
+        stored: by row what is kept beside or instead of a latent: samples, layers, or integers.
+        shapes: (h, w) of each record.
+    """
 
     kinds: NDArray[np.uint8]
     latents: NDArray[np.float32]
-    exact: dict[int, NDArray[Any]]
+    stored: dict[int, Stored]
+    shapes: Sequence[tuple[int, int]]
 
 
 def kinds_of(payload: bytes, count: int) -> NDArray[np.uint8]:
@@ -45,25 +68,65 @@ def kinds_of(payload: bytes, count: int) -> NDArray[np.uint8]:
     return np.frombuffer(container.unpack_stream(payload, 0, count)[0], np.uint8)
 
 
-def read_records(payload: bytes, count: int, header: Header, codebook: Codebook | None) -> Records:
-    """Parse a MAPS payload. The codebook may be None where every map is exact.
+def has_latent(kind: int) -> bool:
+    """Whether a record of a kind has a latent."""
+    return kind >= container.KIND_ENTROPY or kind in (container.KIND_INT8, container.KIND_FP16)
+
+
+def read_records(
+    payload: bytes,
+    shapes: Sequence[tuple[int, int]],
+    header: Header,
+    features: int,
+    codebook: Codebook | None,
+) -> Records:
+    """Parse a MAPS payload of records of some shapes. The codebook may be None where none has a latent.
 
     Raises:
         FormatError: a stream is not what the kinds say.
     """
-    block = container.unpack_block(payload, count, header.latent, header.map_bytes)
-    kinds = block.kinds
-    latents = np.full((count, header.latent), np.nan, dtype=np.float32)
-    tables = sorted({int(k) for k in kinds if k >= container.KIND_ENTROPY})
-    if tables:
-        if codebook is None or tables[-1] - container.KIND_ENTROPY >= codebook.prior.tables:
-            raise FormatError("a map names a table set that its codebook has not")
-        groups = [(k - container.KIND_ENTROPY, int((kinds == k).sum())) for k in tables]
-        decoded = entropy.decode(block.entropy, groups, codebook.models)
-        for (table, _), q in zip(groups, decoded, strict=True):
-            latents[kinds == table + container.KIND_ENTROPY] = quantise.from_integers(
-                q, codebook.prior, table
+    dtype = np.dtype(header.dtype)
+    sizes = [h * w * dtype.itemsize for h, w in shapes]
+    block = container.unpack_block(payload, features, header.latent, sizes)
+    latents = _read_latents(block, header, codebook)
+    stored: dict[int, Stored] = {}
+    at = 0
+    for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
+        stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
+        at += sizes[row]
+    rows = np.flatnonzero(block.kinds == container.KIND_LAYERED).tolist()
+    if rows:
+        own = [shapes[row] for row in rows]
+        found = layers.decode(block.layers, own, dtype.newbyteorder("="), header.low, header.high)
+        stored.update(zip(rows, found, strict=True))
+    for data, smooth, kinds in (
+        (block.edges, False, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
+        (block.smooth, True, (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
+        (block.residual, True, tuple(range(container.KIND_RESIDUAL, 256))),
+    ):
+        rows = np.flatnonzero(np.isin(block.kinds, kinds)).tolist()
+        if rows:
+            parted = [block.kinds[row] in EXACT_KINDS for row in rows]
+            own = [shapes[row] for row in rows]
+            stored.update(
+                zip(rows, pixels.decode(data, own, parted, smooth, exact.mantissa(dtype)), strict=True)
             )
+    return Records(block.kinds, latents, stored, shapes)
+
+
+def _read_latents(block: container.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:
+    """Latents (n, D) of a block, NaN for records without one."""
+    kinds = block.kinds
+    latents = np.full((len(kinds), header.latent), np.nan, dtype=np.float32)
+    coded = kinds >= container.KIND_ENTROPY
+    if coded.any():
+        tables = np.where(coded, (kinds - container.KIND_ENTROPY) % container.MAX_TABLES, 255)
+        used = sorted({int(t) for t in tables[coded]})
+        if codebook is None or used[-1] >= codebook.prior.tables:
+            raise FormatError("a map names a table set that its codebook has not")
+        groups = [(t, int((tables == t).sum())) for t in used]
+        for (t, _), q in zip(groups, entropy.decode(block.entropy, groups, codebook.models), strict=True):
+            latents[tables == t] = quantise.from_integers(q, codebook.prior, t)
     elif block.entropy:
         raise FormatError("a block has latents that no map uses")
     eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.latent)
@@ -72,32 +135,71 @@ def read_records(payload: bytes, count: int, header: Header, codebook: Codebook 
         latents[kinds == container.KIND_INT8] = quantise.from_int8(scale, eight[:, 4:].view(np.int8))
     half = np.frombuffer(block.fp16, "<f2").reshape(-1, header.latent)
     latents[kinds == container.KIND_FP16] = quantise.from_fp16(half)
-    stack = np.frombuffer(block.exact, header.dtype).reshape(-1, *header.map_shape)
-    rows = np.flatnonzero(kinds == container.KIND_EXACT).tolist()
-    return Records(kinds, latents, dict(zip(rows, stack, strict=True)))
+    return latents
 
 
-def decode_maps(
+def decode_records(
     records: Records,
-    rows: Sequence[int],
-    grid: Grid,
+    wanted: Sequence[tuple[int, Grid]],
     header: Header,
     codebook: Codebook | None,
     device: torch.device,
-) -> NDArray[Any]:
-    """The maps of some rows of a block on a grid: (len(rows), h, w) in the header's dtype."""
-    out = np.empty((len(rows), *grid.shape), dtype=header.dtype)
-    coded = [i for i, row in enumerate(rows) if row not in records.exact]
-    if coded:
+) -> list[NDArray[Any]]:
+    """Records by row, each on a grid of its own, (h, w) in the header's dtype."""
+    out: list[NDArray[Any] | None] = [None] * len(wanted)
+    by_grid: dict[tuple[bytes, bytes], list[int]] = {}
+    for i, (row, grid) in enumerate(wanted):
+        if not has_latent(int(records.kinds[row])):
+            out[i] = _kept(records.stored[row], records.shapes[row], grid, header)
+        else:
+            # Grids that differ in the last digit are one.
+            by_grid.setdefault((np.round(grid.z, 12).tobytes(), np.round(grid.x, 12).tobytes()), []).append(i)
+    for same in by_grid.values():
         assert codebook is not None
-        values = sample(codebook, records.latents[[rows[i] for i in coded]], grid, device)
-        out[coded] = restore(values, header)
-    kept = [i for i, row in enumerate(rows) if row in records.exact]
-    if kept:
-        maps = resample(np.stack([records.exact[rows[i]] for i in kept]), grid)
-        whole = np.dtype(header.dtype).kind in "iu" and maps.dtype.kind == "f"
-        out[kept] = np.rint(maps) if whole else maps
-    return out
+        grid = wanted[same[0]][1]
+        values = sample(codebook, records.latents[[wanted[i][0] for i in same]], grid, device)
+        for i, v in zip(same, values, strict=True):
+            row = wanted[i][0]
+            correction = records.stored.get(row)
+            if isinstance(correction, Integers):
+                out[i] = corrected(v, correction, wanted[i][1], header)
+            else:
+                out[i] = restore(v, header)
+    return [v for v in out if v is not None]
+
+
+def _kept(stored: Stored, shape: tuple[int, int], grid: Grid, header: Header) -> NDArray[Any]:
+    """A record without a latent on a grid."""
+    dtype = np.dtype(header.dtype)
+    if isinstance(stored, Layered) and grid.window is None:
+        return layers.draw_at(stored, shape[0], grid.z, grid.x).astype(dtype)
+    native = as_samples(stored, shape, header)
+    on_grid = resample(native[None], grid)[0]
+    whole = dtype.kind in "iu" and on_grid.dtype.kind == "f"
+    return (np.rint(on_grid) if whole else on_grid).astype(dtype)
+
+
+def as_samples(stored: Stored, shape: tuple[int, int], header: Header) -> NDArray[Any]:
+    """A record without a latent as its own samples (h, w) in the header's dtype."""
+    dtype = np.dtype(header.dtype)
+    if isinstance(stored, Layered):
+        return layers.draw(stored, shape[0]).astype(dtype)
+    if not isinstance(stored, Integers):
+        return stored
+    if stored.parts is not None:
+        return exact.from_integers(stored, dtype)
+    unit = residual.step(header.unit, stored.code)
+    return residual.cast(residual.dequantise(stored.whole, unit, 0.0, header.low, header.high), dtype)
+
+
+def corrected(values: NDArray[np.float32], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:
+    """Normalised values (h, w) of a latent and its residual, (h, w) in the header's dtype."""
+    base = values.astype(np.float64) * header.scale + header.offset
+    unit = residual.step(header.unit, correction.code)
+    steps = resample(correction.whole[None], grid)[0]
+    return residual.cast(
+        residual.dequantise(steps, unit, base, header.low, header.high), np.dtype(header.dtype)
+    )
 
 
 def restore(values: NDArray[np.float32], header: Header) -> NDArray[Any]:

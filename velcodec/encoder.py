@@ -1,53 +1,33 @@
 """Maps -> records: the cheapest mode that meets the request, map by map.
 
-    block of maps -> latents (fit) -> integers -> decoded again and measured -> kind of each map -> MAPS payload
+    block of maps -> what each mode offers (modes.py) -> the cheapest kind of each map -> MAPS payload
 
-What decides is what a reader would see: every latent is decoded from what will be stored, and the PSNR that must
-hold is computed with the codebook's drift bound added to the error.
+What decides is what a reader would see: every offer is decoded from what would be stored, and what must hold of a
+latent is computed with the codebook's drift bound added to its errors.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import zstandard
 from numpy.typing import NDArray
 
-from . import container, entropy, quantise
+from . import container, entropy, exact, layers, modes, pixels
 from .codebook import Codebook
-from .decoder import restore
-from .errors import DataError, UsageError
-from .fit import STEPS, Fit, fit_latents
-from .grid import make_grid
+from .errors import DataError
 from .header import Header
-from .metrics import max_error, psnr
-from .synthesis import sample
+from .modes import Maps, Offer
+from .request import Request
 
-LATENT_KINDS = ("entropy", "int8", "fp16")
+CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
+TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
+LATENT_BYTES = 60.0  # about what the cheapest latent takes
+IN_REACH = 6.0  # dB that a search may win over the network alone
+FEATURES = container.FEATURE_MODES
 
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of an encoding: exactly one of lossless, latent_only and a PSNR that every map must reach."""
-
-    psnr: float = 35.0
-    latent_only: bool = False
-    lossless: bool = False
-    latent: str = "entropy"
-    effort: int = 3
-
-    def __post_init__(self) -> None:
-        if self.latent_only and self.lossless:
-            raise UsageError("latent-only and lossless exclude each other")
-        if self.latent not in LATENT_KINDS:
-            raise UsageError(f"latent kind {self.latent!r} is not known; use {', '.join(LATENT_KINDS)}")
-        if not 0 <= self.effort < len(STEPS):
-            raise UsageError(f"effort must be 0 to {len(STEPS) - 1}, not {self.effort}")
-        if not 0 < self.psnr <= 200:
-            raise UsageError(f"PSNR must be above 0 and at most 200 dB, not {self.psnr:g}")
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -59,148 +39,147 @@ class Encoded:
     error: NDArray[np.float64]
 
 
-@dataclass
-class _Latents:
-    """Latents of maps (n, H, W) as they would be stored, with the quality that they give, (n,) each."""
-
-    kinds: NDArray[np.uint8]
-    stored: list[Any]  # of each map: integers, (scale, int8) or float16
-    bytes: NDArray[np.float64]
-    psnr: NDArray[np.float64]
-    sure_psnr: NDArray[np.float64]  # with the drift bound added to the error
-    error: NDArray[np.float64]
-
-
 def encode_block(
-    maps: NDArray[Any], header: Header, request: Request, codebook: Codebook, device: torch.device
+    maps: Maps, header: Header, request: Request, codebook: Codebook, device: torch.device
 ) -> Encoded:
-    """Encode maps (n, H, W) as given.
+    """Encode maps, or tiles of maps, as given.
 
     Raises:
-        DataError: latent-only is asked for maps that hold NaN or infinity, or values past float32.
+        DataError: a lossy request for finite values past float32, or latent-only for NaN or infinity.
     """
-    n = len(maps)
-    quality, error = np.full(n, np.inf), np.zeros(n)
-    fits = np.zeros(n, dtype=bool) if request.lossless else fits_float32(maps)
-    if request.latent_only and not fits.all():
-        raise DataError(
-            f"map {int(np.argmin(fits))} of a block holds NaN, infinity or values past float32, which a latent "
-            "cannot keep; leave out latent-only, and such maps are stored exactly"
-        )
-    rows = np.flatnonzero(fits)
-    if not len(rows):
-        return Encoded(_pack(maps, {}, None, codebook), quality, error)
-    latents = _as_latents(maps[rows], header, request, codebook, device)
-    good = np.ones(len(rows), dtype=bool)
-    if not request.latent_only:
-        good = (latents.sure_psnr >= request.psnr) & (latents.bytes < _zstd_sizes(maps[rows]))
-    quality[rows[good]], error[rows[good]] = latents.psnr[good], latents.error[good]
-    places = {int(row): i for i, row in enumerate(rows.tolist()) if good[i]}
-    return Encoded(_pack(maps, places, latents, codebook), quality, error)
-
-
-def fits_float32(maps: NDArray[Any]) -> NDArray[np.bool_]:
-    """Whether all values of each map (n, H, W) are finite and within float32, (n,)."""
-    limit = np.finfo(np.float32).max
-    ok: NDArray[np.bool_] = (np.abs(maps.astype(np.float64)) <= limit).all(axis=(1, 2))
-    return ok
-
-
-def _as_latents(
-    original: NDArray[Any], header: Header, request: Request, codebook: Codebook, device: torch.device
-) -> _Latents:
-    normalised = ((original.astype(np.float64) - header.offset) / header.scale).astype(np.float32)
-    rounded = request.latent == "entropy"
-    fit = fit_latents(normalised, codebook, device, request.effort, rounded)
-    n = len(original)
-    stored: list[Any]
-    if rounded:
-        kinds = container.KIND_ENTROPY + fit.table
-        stored, latents, size = _quantised(fit, codebook)
-    elif request.latent == "int8":
-        scale, q = quantise.to_int8(fit.latents)
-        kinds, size = np.full(n, container.KIND_INT8), np.full(n, 4.0 + codebook.latent)
-        stored, latents = list(zip(scale, q, strict=True)), quantise.from_int8(scale, q)
+    best = modes.nothing(len(maps))
+    finite = np.array([bool(np.isfinite(m).all()) for m in maps.samples])
+    if not request.lossless:
+        _check_float32(maps)
+    if request.latent_only:
+        if not finite.all():
+            raise DataError(
+                f"map {int(np.argmin(finite))} of a block holds NaN or infinity, which a latent cannot keep; leave "
+                "out latent-only, and such maps are stored exactly"
+            )
+        drift = codebook.drift * abs(header.scale)
+        for rows in _by_shape(maps, list(range(len(maps)))):
+            latents = modes.fitted(maps.some(rows), header, request, codebook, device, request.effort)
+            modes.take(best, modes.as_latents(maps.some(rows), latents, header, request, drift), rows)
+        return Encoded(_pack(maps, best, header, codebook, 0), best.psnr, best.error)
+    area = np.array([m.size for m in maps.samples])
+    modes.take(best, modes.as_layers(maps, header), range(len(maps)))
+    dear = best.bytes > CHEAP * area
+    if request.lossless:
+        _try(best, maps, dear, lambda some: modes.as_exact(some, smooth=False))
+        _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, smooth=True))
     else:
-        half = quantise.to_fp16(fit.latents)
-        kinds, size = np.full(n, container.KIND_FP16), np.full(n, 2.0 * codebook.latent)
-        stored, latents = list(half), quantise.from_fp16(half)
-    restored = restore(sample(codebook, latents, make_grid(header.map_shape), device), header)
-    quality = psnr(original, restored)
-    return _Latents(
-        kinds=kinds.astype(np.uint8),
-        stored=stored,
-        bytes=size,
-        psnr=quality,
-        sure_psnr=_with_drift(original, quality, codebook.drift * abs(header.scale)),
-        error=max_error(original, restored),
-    )
+        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
+        rough = finite & (best.bytes > TEXTURED * area)
+        _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, smooth=True))
+        if header.tile is None:
+            _try_latents(best, maps, finite & dear, header, request, codebook, device)
+    modes.take(best, modes.as_zstd(maps, best.bytes), range(len(maps)))
+    return Encoded(_pack(maps, best, header, codebook, FEATURES), best.psnr, best.error)
 
 
-def _quantised(fit: Fit, codebook: Codebook) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float64]]:
-    """Integers of each map, the latents (n, D) that they stand for, and bytes that the range coder takes (n,)."""
-    q = np.empty(fit.latents.shape, dtype=np.int32)
-    latents = np.empty_like(fit.latents)
-    for t in sorted(set(fit.table.tolist())):
-        own = fit.table == t
-        q[own] = quantise.to_integers(fit.latents[own], codebook.prior, t)
-        latents[own] = quantise.from_integers(q[own], codebook.prior, t)
-    bits = codebook.prior.bits(torch.from_numpy(q).float(), torch.from_numpy(fit.table)).sum(1)
-    return list(q), latents, bits.double().numpy() / 8
+def _check_float32(maps: Maps) -> None:
+    """Finite values past float32 cannot be kept by a lossy mode. Raises DataError."""
+    limit = float(np.finfo(np.float32).max)
+    for m in maps.samples:
+        v = m[np.isfinite(m)] if m.dtype.kind == "f" else m
+        if v.size and m.dtype.itemsize == 8 and max(abs(float(v.min())), abs(float(v.max()))) > limit:
+            raise DataError("values past the range of float32 can only be kept exactly; give --lossless")
 
 
-def _with_drift(maps: NDArray[Any], quality: NDArray[np.float64], drift: float) -> NDArray[np.float64]:
-    """PSNR in dB were every sample off by the drift bound as well: the root mean square error grows by it at most."""
-    span = maps.max(axis=(1, 2)).astype(np.float64) - maps.min(axis=(1, 2)).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rms = np.where(np.isinf(quality), 0.0, span * 10 ** (-quality / 20)) + drift
-        sure = 20 * np.log10(span / rms)
-    return np.where(span > 0, sure, -np.inf)
+def _try(best: Offer, maps: Maps, where: NDArray[np.bool_], offer: Callable[[Maps], Offer]) -> None:
+    """Take a mode's offer for some of the maps where it is the cheapest."""
+    rows = np.flatnonzero(where).tolist()
+    if rows:
+        modes.take(best, offer(maps.some(rows)), rows)
 
 
-def _zstd_sizes(maps: NDArray[Any]) -> NDArray[np.int64]:
-    """Bytes that zstd takes for each map by itself, (n,)."""
+def _try_latents(
+    best: Offer,
+    maps: Maps,
+    where: NDArray[np.bool_],
+    header: Header,
+    request: Request,
+    codebook: Codebook,
+    device: torch.device,
+) -> None:
+    """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay."""
+    drift = codebook.drift * abs(header.scale)
+    for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
+        own = maps.some(rows)
+        latents = modes.fitted(own, header, request, codebook, device, 0)
+        for effort in dict.fromkeys((0, request.effort)):
+            if effort:
+                latents = modes.fitted(own, header, request, codebook, device, effort)
+            offer = modes.as_latents(own, latents, header, request, drift)
+            modes.take(best, offer, rows)
+            if request.latent == "entropy":
+                modes.take(best, modes.as_corrected(own, latents, header, request, drift), rows)
+            keep = _promising(offer, own, best.bytes[rows], latents, request)
+            rows = [row for row, k in zip(rows, keep, strict=True) if k]
+            if not rows:
+                break
+            own = maps.some(rows)
 
-    def size(m: NDArray[Any]) -> int:
-        return len(zstandard.ZstdCompressor(level=19, write_content_size=False).compress(m.tobytes()))
 
-    with ThreadPoolExecutor() as pool:
-        return np.array(list(pool.map(size, maps)))
+def _promising(
+    offer: Offer, maps: Maps, best: NDArray[np.float64], latents: modes.Latents, request: Request
+) -> list[bool]:
+    """Maps (n,) whose latents, searched for, may come to what is asked in fewer bytes than the best so far."""
+    wanted = [
+        request.psnr
+        if request.max_error is None
+        else 20 * float(np.log10(max(span, 1e-30) / request.max_error)) + 6
+        for span in maps.spans
+    ]
+    return [
+        bool(psnr + IN_REACH >= want and size < cost)
+        for psnr, want, size, cost in zip(offer.psnr, wanted, latents.bytes, best, strict=True)
+    ]
 
 
-def _pack(maps: NDArray[Any], places: dict[int, int], latents: _Latents | None, codebook: Codebook) -> bytes:
-    """The payload of a MAPS section; `places` says where among the latents a map is that is stored as one."""
-    kinds = np.full(len(maps), container.KIND_EXACT, np.uint8)
-    stored = {}
-    if latents is not None:
-        for row, i in places.items():
-            kinds[row], stored[row] = latents.kinds[i], latents.stored[i]
+def _by_shape(maps: Maps, rows: Sequence[int]) -> list[list[int]]:
+    """Rows of one shape together."""
+    shapes: dict[tuple[int, ...], list[int]] = {}
+    for row in rows:
+        shapes.setdefault(maps.samples[row].shape, []).append(row)
+    return list(shapes.values())
+
+
+def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook, features: int) -> bytes:
+    """The payload of a MAPS section of what was taken."""
+    kinds, stored = best.kinds, best.stored
+
+    def of(*wanted: int) -> list[Any]:
+        return [stored[row] for row in np.flatnonzero(np.isin(kinds, wanted)).tolist()]
+
+    coded = kinds >= container.KIND_ENTROPY
+    tables = np.where(coded, (kinds - container.KIND_ENTROPY) % container.MAX_TABLES, 255)
     groups = []
-    for kind in sorted({int(k) for k in kinds if k >= container.KIND_ENTROPY}):
-        rows = np.flatnonzero(kinds == kind).tolist()
-        groups.append((kind - container.KIND_ENTROPY, np.stack([stored[row] for row in rows])))
-    eight = [stored[row] for row in np.flatnonzero(kinds == container.KIND_INT8).tolist()]
-    half = [stored[row] for row in np.flatnonzero(kinds == container.KIND_FP16).tolist()]
+    for t in sorted({int(t) for t in tables[coded]}):
+        rows = np.flatnonzero(tables == t).tolist()
+        integers = [stored[r][0] if kinds[r] >= container.KIND_RESIDUAL else stored[r] for r in rows]
+        groups.append((t, np.stack(integers)))
+    mantissa = exact.mantissa(np.dtype(header.dtype))
+    heights = [len(maps.samples[row]) for row in np.flatnonzero(kinds == container.KIND_LAYERED).tolist()]
+    layered = of(container.KIND_LAYERED)
+    edges = of(container.KIND_EDGES, container.KIND_EDGES_EXACT)
+    smooth = of(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
+    corrections = [s[1] for s in of(*range(container.KIND_RESIDUAL, 256))]
     return container.pack_block(
         container.Block(
             kinds=kinds,
             entropy=entropy.encode(groups, codebook.models) if groups else b"",
-            int8=b"".join(np.float32(scale).astype("<f4").tobytes() + q.tobytes() for scale, q in eight),
-            fp16=b"".join(q.tobytes() for q in half),
-            exact=maps[kinds == container.KIND_EXACT].tobytes(),
-        )
+            int8=b"".join(
+                np.float32(scale).astype("<f4").tobytes() + q.tobytes()
+                for scale, q in of(container.KIND_INT8)
+            ),
+            fp16=b"".join(q.tobytes() for q in of(container.KIND_FP16)),
+            exact=b"".join(m.tobytes() for m in of(container.KIND_EXACT)),
+            layers=layers.encode(layered, heights, header.low, header.high)[0] if layered else b"",
+            edges=pixels.encode(edges, False, mantissa)[0] if edges else b"",
+            smooth=pixels.encode(smooth, True, mantissa)[0] if smooth else b"",
+            residual=pixels.encode(corrections, True, 0)[0] if corrections else b"",
+        ),
+        features,
     )
-
-
-Progress = Callable[[int, int], None]
-
-
-def value_range(source: Any, blocks: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """The least and greatest finite value of an array, read block by block; (0, 0) where there is none."""
-    low, high = np.inf, -np.inf
-    for first, count in blocks:
-        part = np.asarray(source[first : first + count]).astype(np.float64)
-        part = part[np.isfinite(part)]
-        if part.size:
-            low, high = min(low, float(part.min())), max(high, float(part.max()))
-    return (low, high) if low <= high else (0.0, 0.0)

@@ -5,8 +5,8 @@
 
 The distortion is the logarithm of the MSE over the map's squared range, that is its PSNR, so that one rate weighs
 alike on every map. The step is the coarsest whose rounding costs a map little; then the search goes on with the
-latents rounded and the gradient passed straight through, in rounds, until rounding costs little. Adam moves each number by a share of its spread under the
-prior: numbers that a kind of map leaves alone stay alone, and cost no bits.
+latents rounded and the gradient passed straight through, in rounds, until rounding costs little. Adam moves each
+number by a share of its spread under the prior: numbers that a kind of map leaves alone stay alone, and cost no bits.
 """
 
 import math

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .errors import FormatError, VersionError
+from .tiles import Layout
 
 CODER = "velcodec-1"
 MAX_SAMPLES = 1 << 28  # of one map
@@ -23,6 +24,7 @@ class Header:
 
     shape and dtype are those of the array given; a latent decodes to offset + scale x (decoder's value), clipped
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
+    unit is the quantisation step of code 128 (0: none used); tile (h, w) and overlap say how maps are cut.
     """
 
     shape: tuple[int, ...]
@@ -36,6 +38,14 @@ class Header:
     codebook_id: str
     codebook_sha256: str
     latent: int
+    unit: float = 0.0
+    tile: tuple[int, int] | None = None
+    overlap: int = 0
+
+    @property
+    def layout(self) -> Layout:
+        """How maps are cut into records."""
+        return Layout(self.map_shape, self.tile or self.map_shape, self.overlap)
 
     @property
     def map_shape(self) -> tuple[int, int]:
@@ -47,14 +57,9 @@ class Header:
         """Number of maps."""
         return self.shape[0] if len(self.shape) > 2 else 1
 
-    @property
-    def map_bytes(self) -> int:
-        """Bytes of one map as given."""
-        return self.map_shape[0] * self.map_shape[1] * np.dtype(self.dtype).itemsize
-
     def to_json(self) -> dict[str, Any]:
         """The fields as format_spec.md names them."""
-        return {
+        fields: dict[str, Any] = {
             "shape": list(self.shape),
             "dtype": self.dtype,
             "units": self.units,
@@ -64,6 +69,11 @@ class Header:
             "codebook": {"id": self.codebook_id, "sha256": self.codebook_sha256, "latent": self.latent},
             "coder": CODER,
         }
+        if self.unit:
+            fields["unit"] = self.unit
+        if self.tile is not None:
+            fields["tile"] = [*self.tile, self.overlap]
+        return fields
 
 
 def from_json(fields: dict[str, Any]) -> Header:
@@ -86,12 +96,20 @@ def from_json(fields: dict[str, Any]) -> Header:
             codebook_id=_text(book["id"]),
             codebook_sha256=_text(book["sha256"]),
             latent=_integer(book["latent"]),
+            unit=_pair([fields.get("unit", 0.0), 0.0])[0],
+            tile=tuple(_integer(n) for n in fields["tile"][:2]) if "tile" in fields else None,  # type: ignore[arg-type]
+            overlap=_integer(fields["tile"][2]) if "tile" in fields else 0,
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
+        ok = ok and header.unit >= 0
+        if header.tile is not None:
+            ok = ok and len(fields["tile"]) == 3 and min(header.tile) >= 1
+            ok = ok and 0 <= header.overlap <= min(header.tile) // 2
+            ok = ok and header.maps * len(header.layout) < 1 << 31
         ok = ok and len(header.codebook_sha256) == 64 and 1 <= header.latent <= 4096
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, IndexError) as error:
         raise FormatError("the header lacks a field or holds a wrong one") from error
     if not ok:
         raise FormatError("the header's shape, dtype or codebook cannot be")

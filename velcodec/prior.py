@@ -42,7 +42,7 @@ class Prior:
             self.low.ndim == 2
             and self.low.shape == self.size.shape
             and self.step.shape == self.low.shape[:1]
-            and 0 < len(self.step) <= 240
+            and 0 < len(self.step) <= 112
             and bool(((size >= 2) & (size <= MAX_SIZE)).all())
             and self.frequency.shape == (int(size.sum()),)
             and bool((self.frequency >= 1).all())

@@ -57,7 +57,9 @@ class Recipe:
     decay: float = 1.0  # share of the steps over which the learning rate falls to 2 %
     penalty: float = 1e-4  # lambda |z|^2 of the auto-decoder
     synthetic: int = 4000  # maps of each family from synth.py
-    start: str = ""  # codebook (id, hash or path) whose networks training goes on from; of one decoder with it
+    start: str = (
+        ""  # codebook (id, hash or path) whose networks training goes on from; of one decoder with it
+    )
     seed: int = 0
     weights: dict[str, float] = field(
         default_factory=lambda: {

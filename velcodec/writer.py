@@ -1,6 +1,7 @@
 """Write .vlz files: blocks of maps -> records -> a file beside the target, renamed when it is complete and on disk."""
 
 import contextlib
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -14,12 +15,23 @@ from .archive import Archive
 from .codebook import Codebook, load_codebook, to_bytes
 from .container import Entry, Footer, Section
 from .device import resolve_device
-from .encoder import Encoded, Progress, Request, encode_block, value_range
+from .encoder import FEATURES, Encoded, Progress, encode_block
 from .errors import DataError, UsageError
+from .grid import Window
 from .header import DTYPES, Header, from_json
+from .modes import Maps
+from .request import Request
+from .tiles import Layout
 
-BLOCK_MAPS = 256
+BLOCK_MAPS = 100  # of the adaptive modes: a map is reached by decoding its block
+LATENT_BLOCK_MAPS = 250
 BLOCK_BYTES = 1 << 25  # of raw maps in a block of large ones
+TILE = 256  # cells of a tile's side
+TILE_FROM = 1 << 17  # samples of a map beyond which it is cut into tiles
+LATENT_TILE = 70  # cells of the side of a tile with a latent of its own
+LATENT_TILE_FROM = 140  # cells of a map's side beyond which one latent cannot hold it
+OVERLAP = 10  # cells that adjoining latents share
+STRIP = 1 << 22  # samples looked at at a time for a map's range
 EMBED_SHARE = 0.01  # of the file that an embedded codebook may take with "auto"
 NORMAL_RANGE = (1000.0, 5000.0)  # m/s: data within is normalised as the codebook was trained
 
@@ -27,7 +39,7 @@ NORMAL_RANGE = (1000.0, 5000.0)  # m/s: data within is normalised as the codeboo
 class Writer:
     """Writes a .vlz file beside its target; `finish` gives it its name, anything else leaves no trace."""
 
-    def __init__(self, path: Path, header: Header, overwrite: bool) -> None:
+    def __init__(self, path: Path, header: Header, features: int, overwrite: bool) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; name a .vlz file in it")
         if path.exists() and not overwrite:
@@ -42,7 +54,7 @@ class Writer:
             self._file = self._beside.open("wb")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        self._file.write(container.pack_prologue())
+        self._file.write(container.pack_prologue(features))
         payload = container.pack_header(header.to_json())
         self._file.write(container.pack_section(Section(container.TAG_HEADER, 0, 0, payload)))
 
@@ -90,6 +102,7 @@ def compress(
     path: str | os.PathLike[str],
     *,
     psnr: float = 35.0,
+    max_error: float | None = None,
     latent_only: bool = False,
     lossless: bool = False,
     latent: str = "entropy",
@@ -105,9 +118,11 @@ def compress(
     """Compress velocity models into a .vlz file.
 
     Args:
-        array: (H, W), (n, H, W) or (n, 1, H, W) of float16/32/64 or integers: numpy, memory-mapped or HDF5.
+        array: (H, W), (n, H, W) or (n, 1, H, W) of float16/32/64 or integers: numpy, memory-mapped or HDF5. Large
+            maps are cut into tiles; memory stays bounded by those.
         path: the file to write.
         psnr: every single map reads back at this PSNR in dB or more (10 log10(range^2 / MSE), the map's range).
+        max_error: instead, no sample is off by more than this, in the array's units, on any device that decodes.
         latent_only: store every map as a latent, whatever its PSNR.
         lossless: restore every bit.
         latent: "entropy" (quantised, entropy-coded), "int8" or "fp16".
@@ -127,35 +142,108 @@ def compress(
         UsageError: wrong options, or the file exists. DataError: the array cannot be encoded as asked.
         CodebookError: the codebook is not here.
     """
-    request = Request(psnr, latent_only, lossless, latent, effort)
+    request = Request(psnr, max_error, latent_only, lossless, latent, effort)
     if embed_codebook not in ("auto", "always", "never"):
         raise UsageError(f"embed_codebook must be auto, always or never, not {embed_codebook!r}")
     where = resolve_device(device)
     target = Path(path)
     shape, dtype = _checked(array)
-    maps = shape[0] if len(shape) > 2 else 1
-    source = array if len(shape) > 2 else np.asarray(array)[None]
-    per_block = max(1, min(BLOCK_MAPS, BLOCK_BYTES // (shape[-2] * shape[-1] * dtype.itemsize)))
-    blocks = [(first, min(per_block, maps - first)) for first in range(0, maps, per_block)]
     book = load_codebook(codebook)
-    low, high = value_range(source, blocks)
+    layout = _layout(shape[-2:], request)
+    maps = shape[0] if len(shape) > 2 else 1
+    ranges = [_range(array, m) for m in range(maps)]
+    low = min((r[0] for r in ranges if r), default=0.0)
+    high = max((r[1] for r in ranges if r), default=0.0)
     offset, scale = book.offset, book.scale
     if not NORMAL_RANGE[0] <= low <= high <= NORMAL_RANGE[1]:
         # Other units or a wider range: the whole range on [-1, 1], so that density or km/s work as well.
         offset, scale = (low + high) / 2, max((high - low) / 2, abs(high) * 1e-6, 1e-30)
+    tiled = len(layout) > 1
     header = Header(
-        shape, dtype.str, units, spacing, offset, scale, low, high, book.id, book.sha256, book.latent
+        shape=shape,
+        dtype=dtype.str,
+        units=units,
+        spacing=spacing,
+        offset=offset,
+        scale=scale,
+        low=low,
+        high=high,
+        codebook_id=book.id,
+        codebook_sha256=book.sha256,
+        latent=book.latent,
+        unit=_unit(request, low, high, dtype),
+        tile=layout.tile if tiled else None,
+        overlap=layout.overlap if tiled else 0,
     )
     from_json(header.to_json())  # refuse here what a reader would refuse
-    with Writer(target, header, overwrite) as writer:
-        for first, count in blocks:
-            part = np.asarray(source[first : first + count]).reshape(count, *shape[-2:])
-            writer.write(encode_block(part, header, request, book, where))
+    features = (FEATURES if request.adaptive else 0) | (container.FEATURE_TILES if tiled else 0)
+    spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
+    records = maps * len(layout)
+    with Writer(target, header, features, overwrite) as writer:
+        for first, count in _blocks(records, layout, request, dtype):
+            where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
+            samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
+            block = Maps(samples, spans[[m for m, _ in where_from]])
+            writer.write(encode_block(block, header, request, book, where))
             if progress is not None:
-                progress(first + count, maps)
+                progress((first + count) // len(layout), maps)
         writer.finish(book, embed_codebook)
     with Archive(target, device=device) as archive:
         return archive.info()
+
+
+def _layout(map_shape: tuple[int, ...], request: Request) -> Layout:
+    """How maps are cut: not at all, into large tiles, or into the codebook's for latents alone."""
+    height, width = map_shape
+    if request.latent_only and max(height, width) > LATENT_TILE_FROM:
+        return Layout((height, width), (min(height, LATENT_TILE), min(width, LATENT_TILE)), OVERLAP)
+    if not request.latent_only and height * width > TILE_FROM:
+        return Layout((height, width), (min(height, TILE), min(width, TILE)))
+    return Layout((height, width), (height, width))
+
+
+def _blocks(records: int, layout: Layout, request: Request, dtype: np.dtype[Any]) -> list[tuple[int, int]]:
+    """(first record, count) of every block. A large tile is a block of its own, so that it is read by itself."""
+    size = layout.tile[0] * layout.tile[1]
+    most = BLOCK_MAPS if request.adaptive else LATENT_BLOCK_MAPS
+    if len(layout) > 1 and request.adaptive:
+        most = 1
+    count = max(1, min(most, BLOCK_BYTES // (size * dtype.itemsize)))
+    return [(first, min(count, records - first)) for first in range(0, records, count)]
+
+
+def _samples(array: Any, m: int, window: Window) -> NDArray[Any]:
+    """Part of a map, (h, w)."""
+    (z0, z1), (x0, x1) = window
+    if len(array.shape) == 2:
+        return np.asarray(array[z0:z1, x0:x1])
+    return np.asarray(array[m, z0:z1, x0:x1] if len(array.shape) == 3 else array[m, 0, z0:z1, x0:x1])
+
+
+def _range(array: Any, m: int) -> tuple[float, float] | None:
+    """The least and greatest finite value of a map, read in strips; None where it has none."""
+    height, width = (int(n) for n in array.shape[-2:])
+    rows = max(1, STRIP // width)
+    low, high = np.inf, -np.inf
+    for z in range(0, height, rows):
+        part = _samples(array, m, ((z, min(z + rows, height)), (0, width)))
+        part = part[np.isfinite(part)] if part.dtype.kind == "f" else part
+        if part.size:
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
+    return (low, high) if low <= high else None
+
+
+def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> float:
+    """The step of code 128: twice the bound, or about the one whose rounding gives the PSNR on the whole range."""
+    if request.latent_only or request.lossless:
+        return 0.0
+    if request.max_error is None:
+        unit = (high - low) * 10 ** (-request.psnr / 20) * math.sqrt(12)
+    elif dtype.kind in "iu":
+        unit = 2.0 * math.floor(request.max_error) + 1  # an odd step leaves whole numbers within the bound
+    else:
+        unit = 2 * request.max_error
+    return float(min(max(unit, 1e-30), 1e30))
 
 
 def _checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

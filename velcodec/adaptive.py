@@ -1,0 +1,246 @@
+"""Binary decisions <-> bytes: an adaptive range coder whose models are integers alone.
+
+    contexts of a decision -> a probability each -> mixed in the logistic domain -> range coder -> bytes
+
+Context mixing after Mahoney, "Adaptive weighing of context models for lossless data compression" (2005), in integer
+arithmetic throughout: every machine codes the same bytes. One function codes and decodes a decision, so that a model
+written with it is its own inverse.
+
+A model's memory is three arrays: `p` and `n` (inputs, slots), the probability of a one in 1/65536 and how often a slot
+was seen; `w` (selectors, inputs, CONFIDENCES), weights in 1/65536 by how often the slot was seen. The coder's is `io`,
+its registers. All functions here and in the models are compiled by numba when first used and kept on disk.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .errors import FormatError
+
+ONE = 1 << 16  # probability 1
+STRETCH_LIMIT = 3071  # |ln(p / (1 - p))| at most, in 1/256
+KNOT = 256  # distance of the knots of squash
+KNOTS = np.array(  # 65536 / (1 + exp(-s)) at s = -12, -11 ... 12, at least 1
+    [1, 1, 3, 8, 22, 60, 162, 439, 1179, 3108, 7812, 17625, 32768,
+     47911, 57724, 62428, 64357, 65097, 65374, 65476, 65514, 65528, 65533, 65535, 65535],
+    dtype=np.int64,
+)  # fmt: skip
+CONFIDENCES = 6
+LIMIT = 255  # of the count of a slot
+LEAST, MOST = 24, ONE - 24  # of a mixed probability
+
+HIGH, LOW, CODE, AT, DECODING, FULL, BAD = 0, 1, 2, 3, 4, 5, 6  # places in `io`
+
+
+def _squash_table() -> NDArray[np.int32]:
+    s = np.arange(-STRETCH_LIMIT, STRETCH_LIMIT + 1, dtype=np.int64) + len(KNOTS) // 2 * KNOT
+    i, part = s // KNOT, s % KNOT
+    p = (KNOTS[i] * (KNOT - part) + KNOTS[np.minimum(i + 1, len(KNOTS) - 1)] * part) // KNOT
+    return np.clip(p, 1, ONE - 1).astype(np.int32)
+
+
+SQUASH = _squash_table()  # of s + STRETCH_LIMIT: probability in 1/65536
+STRETCH = (np.searchsorted(SQUASH, np.arange(0, ONE, 16) + 8) - STRETCH_LIMIT).astype(np.int32)  # of p // 16
+STRETCH = np.clip(STRETCH, -STRETCH_LIMIT, STRETCH_LIMIT)
+CONFIDENCE = np.array([0, 1, 2, 2, 3, 3, 3, 3] + [4] * 24 + [5] * (LIMIT - 31), dtype=np.int32)
+RATE = (2 * ONE // (2 * np.arange(LIMIT + 1) + 3)).astype(np.int32)  # 1 / (n + 1.5)
+
+
+def new_io(data: bytes | None = None) -> NDArray[np.int64]:
+    """Registers of a coder; with data they decode it."""
+    io = np.zeros(7, dtype=np.int64)
+    io[HIGH] = 0xFFFFFFFF
+    if data is not None:
+        head = (data[:4] + bytes(4))[:4]
+        io[CODE], io[AT], io[DECODING] = int.from_bytes(head, "big"), 4, 1
+    return io
+
+
+def memory(inputs: int, slots: int, selectors: int, weight: int = 0) -> tuple[NDArray[Any], ...]:
+    """Fresh p, n and w of a model."""
+    p = np.full((inputs, slots), ONE // 2, dtype=np.int32)
+    n = np.zeros((inputs, slots), dtype=np.uint8)
+    first = weight or ONE * 2 // (inputs + 2)
+    w = np.empty((selectors, inputs, CONFIDENCES), dtype=np.int32)
+    w[:] = np.array([0, first // 3, first // 2, first * 3 // 4, first, first])
+    return p, n, w
+
+
+@njit(cache=True, nogil=True)
+def code_bit(io: Any, buffer: Any, bit: int, p: int) -> int:
+    """Code one decision of probability p / 65536 of a one; returns it. Carryless range coder of 32 bits."""
+    low, high = io[LOW], io[HIGH]
+    middle = low + ((high - low) >> 16) * p + ((((high - low) & 0xFFFF) * p) >> 16)
+    if io[DECODING]:
+        bit = 1 if io[CODE] <= middle else 0
+    if bit:
+        high = middle
+    else:
+        low = middle + 1
+    while (low ^ high) & 0xFF000000 == 0:
+        if io[DECODING]:
+            byte = buffer[io[AT]] if io[AT] < len(buffer) else 0
+            io[CODE] = ((io[CODE] << 8) & 0xFFFFFFFF) | byte
+        elif io[AT] < len(buffer):
+            buffer[io[AT]] = high >> 24
+        else:
+            io[FULL] = 1
+        io[AT] += 1
+        low = (low << 8) & 0xFFFFFFFF
+        high = ((high << 8) & 0xFFFFFFFF) | 0xFF
+    io[LOW], io[HIGH] = low, high
+    return bit
+
+
+@njit(cache=True, nogil=True)
+def code_mixed(
+    io: Any, buffer: Any, p: Any, n: Any, w: Any, selector: int, slots: Any, limit: int, speed: int, bit: int
+) -> int:
+    """Code one decision from the slots (inputs,) of its contexts, and learn from it."""
+    inputs = len(slots)
+    total = np.int64(0)
+    for i in range(inputs):
+        s = slots[i]
+        total += np.int64(w[selector, i, CONFIDENCE[n[i, s]]]) * STRETCH[p[i, s] >> 4]
+    total = min(max(total >> 16, -STRETCH_LIMIT), STRETCH_LIMIT)
+    mixed = min(max(np.int64(SQUASH[total + STRETCH_LIMIT]), LEAST), MOST)
+    bit = code_bit(io, buffer, bit, mixed)
+    target = bit * (ONE - 1)
+    error = (target - mixed) * speed
+    for i in range(inputs):
+        s = slots[i]
+        c = CONFIDENCE[n[i, s]]
+        w[selector, i, c] += (STRETCH[p[i, s] >> 4] * error + (1 << 17)) >> 18
+        p[i, s] += ((target - p[i, s]) * np.int64(RATE[n[i, s]])) >> 16
+        if n[i, s] < limit:
+            n[i, s] += 1
+    return bit
+
+
+@njit(cache=True, nogil=True)
+def blend(h: int, value: int) -> int:
+    """A hash of 32 bits and one more number."""
+    h = ((h ^ (value & 0xFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
+    return h ^ (h >> 15)
+
+
+@njit(cache=True, nogil=True)
+def clip(value: int, limit: int) -> int:
+    """A number within -limit .. limit."""
+    return min(max(value, -limit), limit)
+
+
+@njit(cache=True, nogil=True)
+def choose(hashes: Any, node: int, slots: Any, mask: int) -> None:
+    """The slot of each context at one node of a number's tree of decisions."""
+    for i in range(len(hashes)):
+        slots[i] = blend(hashes[i], node) & mask
+
+
+@njit(cache=True, nogil=True)
+def code_flag(
+    io: Any, buffer: Any, model: Any, hashes: Any, slots: Any, node: int, selector: int, speed: int, bit: int
+) -> int:
+    """Code one decision at a node under contexts given by their hashes."""
+    p, n, w = model
+    choose(hashes, node, slots, p.shape[1] - 1)
+    return code_mixed(io, buffer, p, n, w, selector, slots, LIMIT, speed, bit)
+
+
+@njit(cache=True, nogil=True)
+def code_signed(
+    io: Any,
+    buffer: Any,
+    model: Any,
+    hashes: Any,
+    slots: Any,
+    selector: int,
+    ways: int,
+    speed: int,
+    value: int,
+) -> int:
+    """Code an integer about 0 under contexts given by their hashes: zero?, sign, bucket of the size, place in it.
+
+    The size has b + 1 binary digits: b is coded in unary, then up to three of the digits after the first, the others
+    as even odds. Selectors are `selector`, `selector + ways` and `selector + 2 ways`.
+    """
+    if not code_flag(io, buffer, model, hashes, slots, 0, selector, speed, 1 if value != 0 else 0):
+        return 0
+    negative = code_flag(io, buffer, model, hashes, slots, 1, selector + ways, speed, 1 if value < 0 else 0)
+    size = abs(value)
+    digits = 0
+    while digits < 40:
+        more = 1 if size >> (digits + 1) else 0
+        node = 2 + 2 * digits + negative
+        if not code_flag(io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, more):
+            break
+        digits += 1
+    found = 1
+    for k in range(digits - 1, -1, -1):
+        digit = (size >> k) & 1
+        if k >= digits - 3:
+            node = 96 + 8 * digits + found
+            digit = code_flag(io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, digit)
+        else:
+            digit = code_bit(io, buffer, digit, ONE // 2)
+        found = 2 * found + digit
+    return -found if negative else found
+
+
+@njit(cache=True, nogil=True)
+def code_even(io: Any, buffer: Any, count: int, value: int) -> int:
+    """Code a number of 0 .. count - 1, all as likely, a binary digit at a time."""
+    low, high = 0, count
+    while high - low > 1:
+        middle = (low + high) // 2
+        above = ((high - middle) << 16) // (high - low)
+        if code_bit(io, buffer, 1 if value >= middle else 0, min(max(above, 1), ONE - 1)):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True)
+def finish(io: Any, buffer: Any) -> None:
+    """Write the last bytes: the fewest that name a code within the range."""
+    low, high = io[LOW], io[HIGH]
+    for length in range(1, 5):
+        shift = 32 - 8 * length
+        code = ((low + (1 << shift) - 1) >> shift) << shift
+        if code <= high and code <= 0xFFFFFFFF:
+            for k in range(length):
+                if io[AT] < len(buffer):
+                    buffer[io[AT]] = (code >> (24 - 8 * k)) & 0xFF
+                else:
+                    io[FULL] = 1
+                io[AT] += 1
+            return
+
+
+def write(code: Callable[[NDArray[np.int64], NDArray[np.uint8]], None], size: int) -> bytes:
+    """The bytes that `code` writes, given room for some `size` of them; it is run again where that was too little."""
+    while True:
+        io, buffer = new_io(), np.zeros(size, dtype=np.uint8)
+        code(io, buffer)
+        finish(io, buffer)
+        if not io[FULL]:
+            return buffer[: io[AT]].tobytes()
+        size *= 2
+
+
+def read(code: Callable[[NDArray[np.int64], NDArray[np.uint8]], None], data: bytes) -> None:
+    """Run `code` on bytes that `write` gave. Raises FormatError where they end elsewhere or hold what cannot be."""
+    io = new_io(data)
+    code(io, np.frombuffer(data, dtype=np.uint8).copy())
+    # Four bytes are read ahead of the last decision, and `finish` writes one to four.
+    if io[BAD] or not len(data) <= io[AT] <= len(data) + 3:
+        raise FormatError("an adaptive stream does not hold the maps that its block states")
+
+
+def cost(io: NDArray[np.int64]) -> float:
+    """Bits written so far, with the fraction that still lies in the registers."""
+    return 8.0 * float(io[AT]) + 32.0 - float(np.log2(float(io[HIGH] - io[LOW] + 1)))

@@ -1,0 +1,358 @@
+"""A layered map <-> its interfaces and velocities, exactly; crisp at any resolution.
+
+    map -> layers from top to bottom, depth of every interface in every column -> adaptive models -> bytes
+    depths -> the smoothest curves that round to them -> layers drawn on any grid
+
+A map qualifies where its distinct values, each taken as one layer, have one order from top to bottom that all its
+columns keep; a layer may be missing from any column. Depths are coded interface by interface, each column predicted
+from the interface's own course and from the interface above, on both sides of the column.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from . import adaptive
+from .adaptive import BAD, blend, clip, code_even, code_flag, code_signed
+
+MAX_LAYERS = 64
+INPUTS, SLOT_BITS, WAYS = 8, 16, 5
+SPEED = 6
+VALUE_PARTS = 16  # of the range that a velocity is sought in
+SMOOTHNESS = (
+    10.0  # weight of an interface's squared third differences against its squared distance from the depths
+)
+JUMP = 3  # cells from column to column, beyond the course of an interface, that tear it
+
+
+@dataclass(frozen=True)
+class Layered:
+    """A layered map: values (L,) from top to bottom, and depths (L - 1, W) int64, of 0..H cells above an interface."""
+
+    values: NDArray[Any]
+    depths: NDArray[np.int64]
+
+
+def analyse(m: NDArray[Any]) -> Layered | None:
+    """Interfaces and values of a map (H, W) of any dtype, compared bit for bit, or None where it is not layered."""
+    bits = np.ascontiguousarray(m).view(f"u{m.dtype.itemsize}")
+    # Few maps have many values: look at some columns before sorting them all.
+    if len(np.unique(bits[:, :: max(1, m.shape[1] // 8)])) > MAX_LAYERS:
+        return None
+    patterns, labels = np.unique(bits, return_inverse=True)
+    if len(patterns) > MAX_LAYERS:
+        return None
+    order = np.empty(len(patterns), dtype=np.int64)
+    depths = np.zeros((len(patterns) - 1, m.shape[1]), dtype=np.int64)
+    if not _sort(labels.reshape(m.shape).astype(np.int64), order, depths):
+        return None
+    return Layered(patterns[order].view(m.dtype), depths)
+
+
+@njit(cache=True, nogil=True)
+def _sort(labels: Any, order: Any, depths: Any) -> bool:
+    """Fill in the labels from top to bottom and the interfaces' depths; False where columns disagree."""
+    height, width = labels.shape
+    count = len(order)
+    above = np.zeros((count, count), np.bool_)
+    depth, size = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for z in range(height):
+        for x in range(width):
+            a = labels[z, x]
+            depth[a] += z
+            size[a] += 1
+            if z + 1 < height and labels[z + 1, x] != a:
+                above[a, labels[z + 1, x]] = True
+    rank = np.full(count, -1, np.int64)
+    for k in range(count):
+        best = -1
+        for a in range(count):
+            free = rank[a] < 0
+            for b in range(count):
+                free = free and not (rank[b] < 0 and above[b, a])
+            if free and (best < 0 or depth[a] * size[best] < depth[best] * size[a]):
+                best = a
+        if best < 0:
+            return False
+        rank[best] = k
+        order[k] = best
+    for x in range(width):
+        for z in range(height):
+            for i in range(rank[labels[z, x]], count - 1):
+                depths[i, x] += 1
+    return True
+
+
+def draw(layers: Layered, height: int) -> NDArray[Any]:
+    """The map (H, W), bit for bit."""
+    place = (np.arange(height)[None, :, None] >= layers.depths[:, None, :]).sum(0)
+    out: NDArray[Any] = layers.values[place]
+    return out
+
+
+def draw_at(layers: Layered, height: int, z: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[Any]:
+    """The map at depths z (h,) and positions x (w,) in unit coordinates, (h, w): layers with crisp interfaces."""
+    width = layers.depths.shape[1]
+    curves = smooth_depths(layers.depths, height)
+    curves = _interpolated(curves, jumps(layers.depths), (x + 1) / 2 * width - 0.5)
+    curves = np.maximum.accumulate(curves, axis=0) if len(curves) else curves
+    place = (((z + 1) / 2 * height)[None, :, None] > curves[:, None, :]).sum(0)
+    out: NDArray[Any] = layers.values[place]
+    return out
+
+
+def smooth_depths(depths: NDArray[np.int64], height: int) -> NDArray[np.float64]:
+    """Depths in cells (I, W) of smooth interfaces that round to the integer ones.
+
+    A penalty on third differences (Whittaker, "On a new method of graduation", 1923) between the columns; no depth
+    moves by more than half a cell, and one at the map's edge may lie beyond it. Nothing is smoothed across a jump.
+    """
+    count, width = depths.shape
+    if not count or width < 4:
+        return depths.astype(np.float64)
+    third = np.diff(np.eye(width), 3, axis=0)
+    torn = jumps(depths)
+    whole = ~(torn[:, :-2] | torn[:, 1:-1] | torn[:, 2:])
+    weight = np.where((depths > 0) & (depths < height), 1.0, 0.02)
+    penalty = SMOOTHNESS * np.einsum("kj,ik,kl->ijl", third, whole.astype(np.float64), third)
+    penalised = weight[:, :, None] * np.eye(width) + penalty
+    curves = np.linalg.solve(penalised, (weight * depths)[:, :, None])[:, :, 0]
+    low = np.where(depths > 0, depths - 0.5, -np.inf)
+    high = np.where(depths < height, depths + 0.5, np.inf)
+    return np.clip(curves, low, high)
+
+
+def jumps(depths: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where interfaces (I, W) are torn by a fault, (I, W - 1): steps far from the median of the five about them."""
+    steps = np.diff(depths, axis=1)
+    around = np.pad(steps, ((0, 0), (2, 2)), mode="edge")
+    middle = np.median(np.stack([around[:, k : k + steps.shape[1]] for k in range(5)]), axis=0)
+    torn: NDArray[np.bool_] = np.abs(steps - middle) >= JUMP
+    return torn
+
+
+def _interpolated(
+    curves: NDArray[np.float64], torn: NDArray[np.bool_], at: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Curves (I, W) of whole columns at any column (w,): monotone cubics, the nearer column's depth at a jump."""
+    width = curves.shape[1]
+    at = np.clip(at, 0, width - 1)
+    if width < 2 or not len(curves):
+        return np.repeat(curves[:, :1], len(at), axis=1)
+    from scipy.interpolate import PchipInterpolator
+
+    out = PchipInterpolator(np.arange(width), curves, axis=1)(at)
+    gap = np.minimum(at.astype(int), width - 2)
+    nearest: NDArray[np.float64] = np.where(torn[:, gap], curves[:, np.rint(at).astype(int)], out)
+    return nearest
+
+
+# Bytes
+
+
+def encode(
+    maps: list[Layered], heights: list[int], low: float, high: float
+) -> tuple[bytes, NDArray[np.float64]]:
+    """Layered maps of some heights to a stream, and the bytes that each took of it (n,)."""
+    floor, span = _range(low, high)
+    plain = [_integers(m.values, floor, span) for m in maps]
+    spent = np.zeros(len(maps) + 1)
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
+        for i, (m, integers) in enumerate(zip(maps, plain, strict=True)):
+            whole = integers is not None
+            _code_head(io, buffer, model, len(m.values), int(whole))
+            if integers is not None:
+                _code_integers(io, buffer, model, span, integers.copy())
+            else:
+                _code_patterns(io, buffer, m.values.dtype.itemsize, _patterns(m.values))
+            _code_depths(io, buffer, model, m.depths.copy(), heights[i])
+            spent[i + 1] = adaptive.cost(io) / 8
+
+    data = adaptive.write(code, 256 + sum(8 * len(m.values) + 2 * m.depths.size for m in maps))
+    return data, np.diff(spent)
+
+
+def decode(
+    data: bytes, shapes: list[tuple[int, int]], dtype: np.dtype[Any], low: float, high: float
+) -> list[Layered]:
+    """A stream to the layered maps of some shapes (H, W). Raises FormatError where it does not hold them."""
+    floor, span = _range(low, high)
+    maps: list[Layered] = []
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
+        for height, width in shapes:
+            count, whole = _code_head(io, buffer, model, 1, 0)
+            numbers = np.zeros(count, dtype=np.int64)
+            if whole:
+                _code_integers(io, buffer, model, span, numbers)
+                values = (numbers + floor).astype(dtype)
+            else:
+                _code_patterns(io, buffer, dtype.itemsize, numbers)
+                values = numbers.astype(f"u{dtype.itemsize}").view(dtype)
+            depths = np.zeros((count - 1, width), dtype=np.int64)
+            _code_depths(io, buffer, model, depths, height)
+            maps.append(Layered(values, depths))
+
+    adaptive.read(code, data)
+    return maps
+
+
+def _range(low: float, high: float) -> tuple[int, int]:
+    """The least integer value and the number of integers of a file's range; 0 integers where they are too many."""
+    floor, ceiling = math.floor(low), math.ceil(high)
+    span = ceiling - floor + 1
+    return floor, span if span <= 1 << 24 and max(abs(floor), abs(ceiling)) < 1 << 52 else 0
+
+
+def _patterns(values: NDArray[Any]) -> NDArray[np.int64]:
+    return values.view(f"u{values.dtype.itemsize}").astype(np.uint64).view(np.int64)
+
+
+def _integers(values: NDArray[Any], floor: int, span: int) -> NDArray[np.int64] | None:
+    """Values (L,) as integers above the floor, where they are just these, bit for bit."""
+    if not span or not np.isfinite(values).all():
+        return None
+    numbers = np.rint(values.astype(np.float64)).astype(np.int64)
+    again = numbers.astype(values.dtype)
+    if not np.array_equal(_patterns(again), _patterns(values)):
+        return None
+    numbers -= floor
+    return numbers if numbers.min() >= 0 and numbers.max() < span else None
+
+
+@njit(cache=True, nogil=True)
+def _code_head(io: Any, buffer: Any, model: Any, count: int, whole: int) -> tuple[int, int]:
+    """The number of layers, 1..64, and whether their values are integers within the file's range."""
+    h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
+    h[:] = blend(1, 0)
+    whole = code_flag(io, buffer, model, h, slots, 0, 0, SPEED, whole)
+    node = 1
+    for k in range(5, -1, -1):
+        node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, SPEED, ((count - 1) >> k) & 1)
+    return node - MAX_LAYERS + 1, whole
+
+
+@njit(cache=True, nogil=True)
+def _code_patterns(io: Any, buffer: Any, size: int, values: Any) -> None:
+    """Values (L,) as the `size` bytes of each, most significant first, all as likely."""
+    for i in range(len(values)):
+        found = np.int64(0)
+        for k in range(size - 1, -1, -1):
+            found = (found << 8) | code_even(io, buffer, 256, (values[i] >> (8 * k)) & 0xFF)
+        values[i] = found
+
+
+@njit(cache=True, nogil=True)
+def _code_integers(io: Any, buffer: Any, model: Any, span: int, values: Any) -> None:
+    """Values (L,) in 0..span - 1: do they rise, then each as a part of the range that is left and a place in it."""
+    h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
+    rising = 1
+    for i in range(1, len(values)):
+        if values[i] <= values[i - 1]:
+            rising = 0
+    h[:] = blend(2, 0)
+    rising = code_flag(io, buffer, model, h, slots, 0, 0, SPEED, rising)
+    floor = 0
+    for i in range(len(values)):
+        left = span - floor
+        if left < 1:
+            io[BAD] = 1
+            return
+        h[0] = blend(3, rising)
+        h[1] = blend(blend(4, rising), len(values) - i)
+        h[2] = blend(blend(blend(5, rising), len(values) - i), i)
+        h[3] = blend(blend(6, rising), i)
+        h[4] = blend(blend(7, rising), left * 16 // span)
+        h[5] = blend(blend(blend(8, rising), left * 16 // span), len(values) - i)
+        h[6] = blend(9, 0 if rising or i == 0 else 1 + values[i - 1] * 8 // span)
+        h[7] = blend(blend(10, rising), min(i, 1))
+        part = min((values[i] - floor) * VALUE_PARTS // left, VALUE_PARTS - 1)
+        node = 1
+        for k in range(3, -1, -1):
+            node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, SPEED, (part >> k) & 1)
+        part = node - VALUE_PARTS
+        first = -(-part * left // VALUE_PARTS)
+        last = -(-(part + 1) * left // VALUE_PARTS)
+        if last <= first:
+            io[BAD] = 1
+            return
+        values[i] = floor + first + code_even(io, buffer, last - first, values[i] - floor - first)
+        if rising:
+            floor = values[i] + 1
+
+
+@njit(cache=True, nogil=True)
+def _code_depths(io: Any, buffer: Any, model: Any, depths: Any, height: int) -> None:
+    """Depths (I, W) of interfaces in 0..height, each at or below the one above."""
+    h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
+    count, width = depths.shape
+    for i in range(count):
+        gap, seen = 0, 0  # sum of the distances from the interface above, and how many
+        for x in range(width):
+            above = depths[i - 1, x] if i else 0
+            if above == height:
+                depths[i, x] = height
+                continue
+            if x == 0:
+                before = above - (depths[i - 2, 0] if i > 1 else 0) if i else 0
+                h[0] = blend(blend(11, i), count)
+                h[1] = blend(12, before)
+                h[2] = blend(blend(13, before), count)
+                h[3] = blend(14, above)
+                h[4] = blend(blend(15, i), count - i)
+                h[5] = blend(16, height - above)
+                h[6] = blend(blend(17, height - above - before), count - i)
+                h[7] = blend(18, count - i)
+                guess = above + before
+                d = guess + code_signed(io, buffer, model, h, slots, 0, WAYS, SPEED, depths[i, 0] - guess)
+            else:
+                y1 = depths[i, x - 1]
+                y2 = depths[i, max(x - 2, 0)]
+                y3 = depths[i, max(x - 3, 0)]
+                y4 = depths[i, max(x - 4, 0)]
+                y5 = depths[i, max(x - 5, 0)]
+                e1, e2, e3 = y1 - y2, y2 - y3, y3 - y4
+                over, g, g1, ahead, ahead2, away = 0, 0, 0, 0, 0, 0
+                low = 0
+                if i:
+                    over = depths[i - 1, x - 1]
+                    after = depths[i - 1, min(x + 1, width - 1)]
+                    g, g1 = above - over, over - depths[i - 1, max(x - 2, 0)]
+                    ahead, ahead2 = after - above, depths[i - 1, min(x + 2, width - 1)] - after
+                    if y1 < height and over < height:
+                        gap += y1 - over
+                        seen += 1
+                    # How far the last distance was from their mean, in eighths of a cell.
+                    away = clip(8 * (y1 - over) - 8 * gap // max(seen, 1), 40)
+                    low = 1 if after == height else 0
+                edge = (1 if i else 0) + (2 if y1 == height else 0) + 4 * low
+                guess = y1 + (g if i else e1)
+                h[0] = blend(blend(blend(21, e1), e2), edge)
+                h[1] = blend(blend(blend(blend(blend(22, e1), e2), e3), g), edge)
+                h[2] = blend(blend(blend(blend(23, g), g1), ahead), e1)
+                h[3] = blend(blend(blend(24, away // 4), e1 - g1), edge)
+                h[4] = blend(blend(blend(blend(25, away // 2), e1 - g1), g), ahead)
+                h[5] = blend(
+                    blend(
+                        blend(
+                            blend(blend(blend(26, clip(g, 3)), clip(g1, 3)), clip(ahead, 3)), clip(ahead2, 3)
+                        ),
+                        e1,
+                    ),
+                    e2,
+                )
+                h[6] = blend(blend(blend(blend(27, y1 - y5), e1), g + ahead), edge)
+                h[7] = blend(blend(blend(blend(blend(28, y1 - over if i else 0), e1), e2), g), min(x, 3))
+                way = 1 + (edge & 3)
+                d = guess + code_signed(io, buffer, model, h, slots, way, WAYS, SPEED, depths[i, x] - guess)
+            if d < above or d > height:
+                io[BAD] = 1
+                d = min(max(d, above), height)
+            depths[i, x] = d

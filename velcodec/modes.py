@@ -1,0 +1,266 @@
+"""What each mode offers for the maps of a block: how many bytes it takes, what quality it gives, what is stored.
+
+An offer of a mode has infinite bytes for the maps that it cannot store as asked. Bytes are those that a map took of a
+stream that it shared with all the maps offered, so they are an estimate where other maps end up in the stream.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import zstandard
+from numpy.typing import NDArray
+
+from . import container, exact, layers, pixels, quantise, residual
+from .codebook import Codebook
+from .decoder import corrected, restore
+from .fit import Fit, fit_latents
+from .grid import make_grid
+from .header import Header
+from .pixels import Integers
+from .request import Request
+from .synthesis import sample
+
+STEP_CODES = range(
+    56, -57, -1
+)  # of steps tried for a PSNR, the coarsest first, from the one that noise would need
+SAFE = 1 - 1e-6  # of a bound, kept clear of rounding
+
+
+@dataclass
+class Offer:
+    """A mode's offer for n maps: kinds, bytes, PSNR in dB (inf: exact) and maximum error, (n,) each."""
+
+    kinds: NDArray[np.uint8]
+    bytes: NDArray[np.float64]
+    psnr: NDArray[np.float64]
+    error: NDArray[np.float64]
+    stored: list[Any]
+
+
+@dataclass
+class Maps:
+    """Maps (or tiles) to store: samples in the array's dtype, and the range of the map that each is or belongs to."""
+
+    samples: list[NDArray[Any]]
+    spans: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def some(self, rows: Sequence[int]) -> "Maps":
+        """Those of some rows."""
+        return Maps([self.samples[row] for row in rows], self.spans[list(rows)])
+
+
+def nothing(n: int) -> Offer:
+    """No offer."""
+    return Offer(np.zeros(n, np.uint8), np.full(n, np.inf), np.full(n, np.inf), np.zeros(n), [None] * n)
+
+
+def take(best: Offer, offer: Offer, rows: Sequence[int]) -> None:
+    """Put an offer for some rows in place of the best where it takes fewer bytes."""
+    for i, row in enumerate(rows):
+        if offer.bytes[i] < best.bytes[row]:
+            best.kinds[row], best.bytes[row] = offer.kinds[i], offer.bytes[i]
+            best.psnr[row], best.error[row] = offer.psnr[i], offer.error[i]
+            best.stored[row] = offer.stored[i]
+
+
+def as_layers(maps: Maps, header: Header) -> Offer:
+    """Layered maps, bit for bit."""
+    out = nothing(len(maps))
+    found = [layers.analyse(_native(m)) for m in maps.samples]
+    rows = [i for i, f in enumerate(found) if f is not None]
+    own = [f for f in found if f is not None]
+    if own:
+        heights = [len(maps.samples[i]) for i in rows]
+        out.bytes[rows] = layers.encode(own, heights, header.low, header.high)[1]
+    for row, f in zip(rows, own, strict=True):
+        out.kinds[row], out.stored[row] = container.KIND_LAYERED, f
+    return out
+
+
+def as_exact(maps: Maps, smooth: bool) -> Offer:
+    """Integers and binary fractions, bit for bit, under one of the two models of pixels.py."""
+    out = nothing(len(maps))
+    found = [exact.to_integers(_native(m)) for m in maps.samples]
+    rows = [i for i, f in enumerate(found) if f is not None]
+    own = [f for f in found if f is not None]
+    if own:
+        out.bytes[rows] = pixels.encode(own, smooth, exact.mantissa(maps.samples[0].dtype))[1]
+    for row, f in zip(rows, own, strict=True):
+        out.kinds[row] = container.KIND_SMOOTH_EXACT if smooth else container.KIND_EDGES_EXACT
+        out.stored[row] = f
+    return out
+
+
+def as_zstd(maps: Maps, than: NDArray[np.float64]) -> Offer:
+    """The maps' bytes under zstd; measured only where a quick try says that it may take fewer bytes `than` (n,)."""
+
+    def size(i: int) -> float:
+        data = maps.samples[i].tobytes()
+        quick = len(zstandard.ZstdCompressor(level=1, write_content_size=False).compress(data))
+        if quick > 3 * than[i]:
+            return quick
+        return len(zstandard.ZstdCompressor(level=19, write_content_size=False).compress(data))
+
+    out = nothing(len(maps))
+    with ThreadPoolExecutor() as pool:
+        out.bytes[:] = list(pool.map(size, range(len(maps))))
+    out.stored = list(maps.samples)
+    return out
+
+
+def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> Offer:
+    """Multiples of a step: of twice the bound, or of the coarsest step that keeps the PSNR."""
+    out = nothing(len(maps))
+    rows, own = [], []
+    for i, m in enumerate(maps.samples):
+        found = _on_lattice(m, maps.spans[i], header, request)
+        if found is not None:
+            q, restored = found
+            rows.append(i)
+            own.append(q)
+            out.kinds[i] = container.KIND_SMOOTH if smooth else container.KIND_EDGES
+            out.psnr[i], out.error[i] = quality(m, restored, maps.spans[i])
+            out.stored[i] = q
+    if own:
+        out.bytes[rows] = pixels.encode(own, smooth, 0)[1]
+    return out
+
+
+def _on_lattice(
+    m: NDArray[Any], span: float, header: Header, request: Request
+) -> tuple[Integers, NDArray[Any]] | None:
+    """A map as integers, and as it reads back, where a step keeps what is asked."""
+    values = m.astype(np.float64)
+    codes = (
+        [residual.CODE_ZERO]
+        if request.max_error is not None
+        else [residual.CODE_ZERO + k for k in STEP_CODES]
+    )
+    for code in codes:
+        step = residual.step(header.unit, code)
+        q = residual.quantise(values, step)
+        if q is None:
+            return None
+        restored = residual.cast(residual.dequantise(q, step, 0.0, header.low, header.high), m.dtype)
+        if keeps(m, restored, span, request):
+            return Integers(q, code), restored
+    return None
+
+
+def keeps(m: NDArray[Any], restored: NDArray[Any], span: float, request: Request, drift: float = 0.0) -> bool:
+    """Whether a map reads back as asked, were every sample off by a drift as well."""
+    off = np.abs(m.astype(np.float64) - restored.astype(np.float64))
+    if request.max_error is not None:
+        return float(off.max()) + drift <= request.max_error
+    rms = float(np.sqrt(np.mean(off**2))) + drift
+    return rms <= span * 10 ** (-request.psnr / 20)
+
+
+def quality(m: NDArray[Any], restored: NDArray[Any], span: float) -> tuple[float, float]:
+    """PSNR in dB by a given range, and the maximum error."""
+    off = np.abs(m.astype(np.float64) - restored.astype(np.float64))
+    mse = float(np.mean(off**2))
+    if mse == 0:
+        return np.inf, 0.0
+    return 10 * float(np.log10(span**2 / mse)) if span > 0 else 0.0, float(off.max())
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of n maps of one shape as they would be stored, and what they decode to, normalised (n, h, w)."""
+
+    kinds: NDArray[np.uint8]
+    stored: list[Any]  # of each map: integers, (scale, int8) or float16
+    bytes: NDArray[np.float64]
+    values: NDArray[np.float32]
+
+    def some(self, rows: Sequence[int]) -> "Latents":
+        """Those of some rows."""
+        return Latents(self.kinds[rows], [self.stored[i] for i in rows], self.bytes[rows], self.values[rows])
+
+
+def fitted(
+    maps: Maps, header: Header, request: Request, codebook: Codebook, device: torch.device, effort: int
+) -> Latents:
+    """Latents of maps of one shape, searched for at an effort."""
+    original = np.stack(maps.samples).astype(np.float64)
+    normalised = ((original - header.offset) / header.scale).astype(np.float32)
+    rounded = request.latent == "entropy"
+    fit = fit_latents(normalised, codebook, device, effort, rounded)
+    n = len(original)
+    stored: list[Any]
+    if rounded:
+        kinds = container.KIND_ENTROPY + fit.table
+        stored, latents, size = _integers(fit, codebook)
+    elif request.latent == "int8":
+        scale, q = quantise.to_int8(fit.latents)
+        kinds, size = np.full(n, container.KIND_INT8), np.full(n, 4.0 + codebook.latent)
+        stored, latents = list(zip(scale, q, strict=True)), quantise.from_int8(scale, q)
+    else:
+        half = quantise.to_fp16(fit.latents)
+        kinds, size = np.full(n, container.KIND_FP16), np.full(n, 2.0 * codebook.latent)
+        stored, latents = list(half), quantise.from_fp16(half)
+    values = sample(codebook, latents, make_grid(original.shape[1:]), device)
+    return Latents(kinds.astype(np.uint8), stored, size, values)
+
+
+def _integers(fit: Fit, codebook: Codebook) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float64]]:
+    """Integers of each map, the latents (n, D) that they stand for, and bytes that the range coder takes (n,)."""
+    q = np.empty(fit.latents.shape, dtype=np.int32)
+    latents = np.empty_like(fit.latents)
+    for t in sorted(set(fit.table.tolist())):
+        own = fit.table == t
+        q[own] = quantise.to_integers(fit.latents[own], codebook.prior, t)
+        latents[own] = quantise.from_integers(q[own], codebook.prior, t)
+    bits = codebook.prior.bits(torch.from_numpy(q).float(), torch.from_numpy(fit.table)).sum(1)
+    return list(q), latents, bits.double().numpy() / 8
+
+
+def as_latents(maps: Maps, latents: Latents, header: Header, request: Request, drift: float) -> Offer:
+    """Latents alone; the drift, in the array's units, is added to every error before a map counts as kept."""
+    out = nothing(len(maps))
+    restored = restore(latents.values, header)
+    for i, (m, r) in enumerate(zip(maps.samples, restored, strict=True)):
+        out.psnr[i], out.error[i] = quality(m, r, maps.spans[i])
+        if request.latent_only or keeps(m, r, maps.spans[i], request, drift):
+            out.bytes[i] = latents.bytes[i]
+    out.kinds, out.stored = latents.kinds.copy(), list(latents.stored)
+    return out
+
+
+def as_corrected(maps: Maps, latents: Latents, header: Header, request: Request, drift: float) -> Offer:
+    """Entropy-coded latents and a quantised residual, which keeps a bound or a PSNR on any device."""
+    out = nothing(len(maps))
+    rows, own = [], []
+    codes = range(residual.CODE_ZERO, residual.CODE_ZERO - 9, -1)
+    if request.max_error is None:
+        codes = range(residual.CODE_ZERO + STEP_CODES.start, residual.CODE_ZERO + STEP_CODES.stop, -1)
+    for i, m in enumerate(maps.samples):
+        base = latents.values[i].astype(np.float64) * header.scale + header.offset
+        grid = make_grid(m.shape)
+        for code in codes:
+            q = residual.quantise(m.astype(np.float64) - base, residual.step(header.unit, code))
+            if q is None:
+                break
+            restored = corrected(latents.values[i], Integers(q, code), grid, header)
+            if keeps(m, restored, maps.spans[i], request, drift):
+                rows.append(i)
+                own.append(Integers(q, code))
+                out.kinds[i] = latents.kinds[i] - container.KIND_ENTROPY + container.KIND_RESIDUAL
+                out.psnr[i], out.error[i] = quality(m, restored, maps.spans[i])
+                out.stored[i] = (latents.stored[i], own[-1])
+                break
+    if own:
+        out.bytes[rows] = pixels.encode(own, True, 0)[1] + latents.bytes[rows]
+    return out
+
+
+def _native(m: NDArray[Any]) -> NDArray[Any]:
+    return m.astype(m.dtype.newbyteorder("="), copy=False)

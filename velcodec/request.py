@@ -1,0 +1,40 @@
+"""What is asked of an encoding."""
+
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+LATENT_KINDS = ("entropy", "int8", "fp16")
+EFFORTS = 10
+
+
+@dataclass(frozen=True)
+class Request:
+    """What every map must keep: a PSNR in dB, a bound on the error of every sample, every bit, or nothing.
+
+    At most one of `latent_only`, `lossless` and `max_error` (in the array's units) is given; without any, `psnr` holds.
+    """
+
+    psnr: float = 35.0
+    max_error: float | None = None
+    latent_only: bool = False
+    lossless: bool = False
+    latent: str = "entropy"
+    effort: int = 3
+
+    def __post_init__(self) -> None:
+        if self.latent_only + self.lossless + (self.max_error is not None) > 1:
+            raise UsageError("latent-only, lossless and max-error exclude each other")
+        if self.latent not in LATENT_KINDS:
+            raise UsageError(f"latent kind {self.latent!r} is not known; use {', '.join(LATENT_KINDS)}")
+        if not 0 <= self.effort < EFFORTS:
+            raise UsageError(f"effort must be 0 to {EFFORTS - 1}, not {self.effort}")
+        if not 0 < self.psnr <= 200:
+            raise UsageError(f"PSNR must be above 0 and at most 200 dB, not {self.psnr:g}")
+        if self.max_error is not None and not 0 < self.max_error < float("inf"):
+            raise UsageError(f"max-error must be above 0 and finite, not {self.max_error:g}; 0 is lossless")
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether records may be of the modes beside latents."""
+        return not self.latent_only
