@@ -18,16 +18,17 @@ from . import adaptive
 from .adaptive import blend, clip, code_even, code_flag, code_mixed, code_signed
 
 SLOT_BITS = 18
-EDGE_INPUTS, EDGE_WAYS = 8, 8
+EDGE_SPEED, CALM_SPEED, SMOOTH_SPEED, PART_SPEED = 14, 6, 5, 6
+EDGE_INPUTS, EDGE_WAYS = 13, 8
 CALM_INPUTS = 3
-SMOOTH_INPUTS, SMOOTH_WAYS = 7, 32
+SMOOTH_INPUTS, SMOOTH_WAYS = 10, 32
 PAD = 3  # samples seen beyond each border, as the nearest within reads
 NEIGHBOURS = np.array(  # (rows up, columns to the left) of the prediction of `smooth`
     [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, -1), (2, 1), (1, -2), (1, 2), (0, 3), (3, 0)]
 )
 WEIGHT_BITS = 12  # of the fraction of a weight
 LIMIT = 1 << 36  # of integers coded
-PART_INPUTS, PART_BITS = 4, 14
+PART_INPUTS, PART_BITS = 5, 16
 MAX_PART_BITS = 24
 MEMORY = 1 << 12  # wholes whose last part is remembered
 
@@ -96,7 +97,7 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any) -> None:
                 h3[0] = blend(1, far)
                 h3[1] = blend(blend(2, min(z, 255) // 2), far)
                 h3[2] = blend(blend(3, up), far)
-                if code_flag(io, buffer, calm, h3, slots3, 0, 0, 6, 1 if v == up else 0):
+                if code_flag(io, buffer, calm, h3, slots3, 0, 0, CALM_SPEED, 1 if v == up else 0):
                     q[z, column] = a[r, x] = up
                     if column == width - 1:
                         for k in range(1, PAD + 1):
@@ -126,18 +127,35 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any) -> None:
                 blend(blend(blend(7, up - up2), up_right - up2_right), up_left - up2_left), left - up_left
             )
             h[7] = blend(blend(blend(8, left - left2), up_left - up_left2), up - up_left)
+            h[8] = blend(
+                blend(blend(blend(blend(9, left - up), up_left - up), up_right - up), up2 - up), left2 - up
+            )
+            h[9] = blend(
+                blend(blend(blend(blend(10, like), like2 & 7), up_right - up), left - up), up_right2 - up
+            )
+            h[10] = blend(blend(blend(11, up), up2), up3)
+            h[11] = blend(blend(blend(blend(12, up), up_right), up_right2), up_right3)
+            h[12] = blend(blend(blend(13, left), left2), left3)
             way = (left == up) + 2 * (up_right == up) + 4 * (up_left == up)
-            if not known and code_flag(io, buffer, near, h, slots, 200, way, 6, 1 if v == up else 0):
+            if not known and code_flag(io, buffer, near, h, slots, 200, way, EDGE_SPEED, 1 if v == up else 0):
                 v = up
             elif left != up and code_flag(
-                io, buffer, near, h, slots, 201, EDGE_WAYS + way, 6, 1 if v == left else 0
+                io, buffer, near, h, slots, 201, EDGE_WAYS + way, EDGE_SPEED, 1 if v == left else 0
             ):
                 v = left
             elif (
                 up_right != up
                 and up_right != left
                 and code_flag(
-                    io, buffer, near, h, slots, 202, 2 * EDGE_WAYS + way, 6, 1 if v == up_right else 0
+                    io,
+                    buffer,
+                    near,
+                    h,
+                    slots,
+                    202,
+                    2 * EDGE_WAYS + way,
+                    EDGE_SPEED,
+                    1 if v == up_right else 0,
                 )
             ):
                 v = up_right
@@ -146,14 +164,14 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any) -> None:
                 and up_left != left
                 and up_left != up_right
                 and code_flag(
-                    io, buffer, near, h, slots, 203, 3 * EDGE_WAYS + way, 6, 1 if v == up_left else 0
+                    io, buffer, near, h, slots, 203, 3 * EDGE_WAYS + way, EDGE_SPEED, 1 if v == up_left else 0
                 )
             ):
                 v = up_left
             else:
                 base = min(max(left + up - up_left, min(left, up)), max(left, up))
                 v = base + code_signed(
-                    io, buffer, near, h, slots, 4 * EDGE_WAYS + way, EDGE_WAYS, 6, v - base
+                    io, buffer, near, h, slots, 4 * EDGE_WAYS + way, EDGE_WAYS, EDGE_SPEED, v - base
                 )
             q[z, column] = a[r, x] = v
             if column == width - 1:
@@ -211,8 +229,20 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
             )
             h[5] = blend(blend(blend(blend(6, clip(o_left, 3)), clip(o_up, 3)), part // 4), rough // 3)
             h[6] = blend(blend(7, steep), min(z, 31) // 4)
+            h[7] = blend(
+                blend(blend(blend(8, clip(o_left, 2)), clip(o_up, 2)), clip(off[r - 1, x + 1], 2)), part // 2
+            )
+            h[8] = blend(
+                blend(9, clip(((up_right << 4) - guess) // 8, 20)), clip(((left << 4) - guess) // 8, 20)
+            )
+            h[9] = blend(
+                blend(10, clip(((up_left << 4) - guess) // 8, 20)),
+                clip(((a[r - 2, x] << 4) - guess) // 8, 20),
+            )
             way = min(rough, SMOOTH_WAYS - 1)
-            v = base + code_signed(io, buffer, model, h, slots, way, SMOOTH_WAYS, 3, q[z, column] - base)
+            v = base + code_signed(
+                io, buffer, model, h, slots, way, SMOOTH_WAYS, SMOOTH_SPEED, q[z, column] - base
+            )
             q[z, column] = a[r, x] = v
             off[r, x] = ((v << 4) - guess) // 8
             if column == width - 1:
@@ -298,7 +328,7 @@ class _Coder:
         self.io, self.buffer, self.smooth = io, buffer, smooth
         self.head = adaptive.memory(1, 256, 1)
         self.model = smooth_memory() if smooth else edges_memory()
-        self.of_parts = adaptive.memory(PART_INPUTS, 1 << PART_BITS, 2)
+        self.of_parts = adaptive.memory(PART_INPUTS, 1 << PART_BITS, 6)
 
     def weights(self, values: NDArray[np.int64]) -> None:
         self.of_neighbours = values
@@ -332,42 +362,62 @@ def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
 
 @njit(cache=True, nogil=True)
 def code_parts(io: Any, buffer: Any, model: Any, whole: Any, parts: Any, bits: int, mantissa: int) -> None:
-    """Code the parts (H, W) of values, in 1/2^bits: the part last seen with the same whole, or none, or anew.
+    """Code the parts (H, W) of values, in 1/2^bits, given their wholes (H, W).
 
-    Of a new part only the digits are coded that a float of this mantissa can have.
+    Is it the part of the neighbour to the left, above, or last seen with the same whole? else none? else how many of
+    the steps that a float of this mantissa has there.
     """
     height, width = whole.shape
     h, slots = np.zeros(PART_INPUTS, np.int64), np.zeros(PART_INPUTS, np.int64)
-    keys = np.full(MEMORY, LIMIT, np.int64)
-    seen = np.zeros(MEMORY, np.int64)
-    half = (1 << bits) >> 1
+    keys, seen = np.full(MEMORY, LIMIT, np.int64), np.zeros(MEMORY, np.int64)
     for z in range(height):
         for x in range(width):
             v = whole[z, x]
             place = v & (MEMORY - 1)
-            known = 1 if keys[place] == v else 0
-            last = seen[place] if known else 0
-            left = 1 + (parts[z, x - 1] != 0) + 2 * (whole[z, x - 1] == v) if x else 0
-            up = 1 + (parts[z - 1, x] != 0) + 2 * (whole[z - 1, x] == v) if z else 0
-            state = known + 2 * (last != 0)
+            tried = np.int64(0)  # candidates: 1 left, 2 above, 4 remembered
+            left, up, last = np.int64(0), np.int64(0), np.int64(0)
+            if x and whole[z, x - 1] == v:
+                left = parts[z, x - 1]
+                tried += 1
+            if z and whole[z - 1, x] == v:
+                up = parts[z - 1, x]
+                if not tried or up != left:
+                    tried += 2
+            if keys[place] == v:
+                last = seen[place]
+                if not (tried & 1 and last == left) and not (tried & 2 and last == up):
+                    tried += 4
+            edges = 0  # which of the eight steps between samples, two to each side, change the whole
+            for k in range(-2, 2):
+                a, b = min(max(x + k, 0), width - 1), min(max(x + k + 1, 0), width - 1)
+                edges = 2 * edges + (1 if whole[z, a] != whole[z, b] else 0)
+                a, b = min(max(z + k, 0), height - 1), min(max(z + k + 1, 0), height - 1)
+                edges = 2 * edges + (1 if whole[a, x] != whole[b, x] else 0)
+            state = tried + 8 * (left != 0) + 16 * (up != 0) + 32 * (last != 0)
             h[0] = blend(1, state)
-            h[1] = blend(blend(2, state), left)
-            h[2] = blend(blend(blend(3, state), left), up)
+            h[1] = blend(blend(2, state), edges)
+            h[2] = blend(blend(3, edges), tried)
             h[3] = blend(blend(4, v), state)
+            h[4] = blend(blend(blend(5, left), up), tried)
             part = parts[z, x]
-            if not (known and code_flag(io, buffer, model, h, slots, 0, 0, 6, 1 if part == last else 0)):
-                if (known and last == 0) or code_flag(io, buffer, model, h, slots, 1, 1, 6, 1 if part else 0):
-                    exponent = 0
-                    while (abs(v) - 1) >> (exponent + 1) > 0:
-                        exponent += 1
-                    fixed = min(max(bits - max(mantissa - exponent, 0), 0), bits)
-                    part = (
-                        code_even(io, buffer, 1 << (bits - fixed), (part + half) >> fixed) << fixed
-                    ) - half
-                else:
-                    part = 0
-                parts[z, x] = part
+            if tried & 1 and code_flag(
+                io, buffer, model, h, slots, 200, 0, PART_SPEED, 1 if part == left else 0
+            ):
+                part = left
+            elif tried & 2 and code_flag(
+                io, buffer, model, h, slots, 201, 1, PART_SPEED, 1 if part == up else 0
+            ):
+                part = up
+            elif tried & 4 and code_flag(
+                io, buffer, model, h, slots, 202, 2, PART_SPEED, 1 if part == last else 0
+            ):
+                part = last
             else:
-                parts[z, x] = last
+                exponent = 0
+                while (abs(v) - 1) >> (exponent + 1) > 0:
+                    exponent += 1
+                fixed = min(max(bits - max(mantissa - exponent, 0), 0), bits)
+                part = code_signed(io, buffer, model, h, slots, 3, 1, PART_SPEED, part >> fixed) << fixed
+            parts[z, x] = part
             keys[place] = v
-            seen[place] = parts[z, x]
+            seen[place] = part
