@@ -42,3 +42,15 @@ def real(name: str) -> NDArray[np.float32]:
         pytest.skip("the real shards are not at hand")
     with np.load(path) as file:
         return np.asarray(file["v"])
+
+
+def real_maps(name: str, count: int | None = None) -> NDArray[np.float32]:
+    """Maps (n, H, W) of a real dev shard, or the one of a large model; skipped where the data is not at hand."""
+    path = DATA / f"{name}.npz"
+    if not path.exists():
+        maps = real(name)[:, 0]
+    else:
+        with np.load(path) as file:
+            maps = np.asarray(file["v"])
+        maps = maps.reshape(-1, *maps.shape[-2:])
+    return maps[:count]

@@ -26,19 +26,33 @@ def read_all(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def small_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """An archive with a latent and an exact map, under 3 KB."""
-    maps = synth.generate("CurveFault_A", 2, (24, 24), seed=1)
-    maps[1, 0, 0] = np.nan
+    """An archive with a layered, a quantised and an exact map, under 2 KB."""
+    maps = synth.generate("CurveFault_A", 3, (20, 20), seed=1)
+    maps[1] = synth.generate("CurveVel_A", 1, (20, 20), seed=1)[0]
+    maps[2, :8, :8] = np.nan
+    maps[2, 8:] = 2000.0
     path = tmp_path_factory.mktemp("hostile") / "small.vlz"
-    velcodec.compress(maps, path, psnr=10, effort=0)
+    velcodec.compress(maps, path, psnr=45, effort=0)
     with velcodec.open(path) as archive:
-        assert archive.quality.mode == ("latent-entropy", "exact")
+        assert archive.quality.mode == ("quantised", "layered", "exact")
     data = path.read_bytes()
-    assert len(data) < 3000
+    assert len(data) < 2000
     return data
 
 
-def test_every_prefix_raises(small_file: bytes, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def small_latents(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive of two latents, under 1 KB."""
+    path = tmp_path_factory.mktemp("hostile") / "latents.vlz"
+    velcodec.compress(synth.generate("FlatFault_A", 2, (24, 24), seed=1), path, latent_only=True, effort=0)
+    data = path.read_bytes()
+    assert len(data) < 1000
+    return data
+
+
+@pytest.mark.parametrize("made", ["small_file", "small_latents"])
+def test_every_prefix_raises(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    small_file = request.getfixturevalue(made)
     path = tmp_path / "cut.vlz"
     for n in range(len(small_file)):
         path.write_bytes(small_file[:n])
@@ -46,7 +60,9 @@ def test_every_prefix_raises(small_file: bytes, tmp_path: Path) -> None:
             read_all(path)
 
 
-def test_every_flipped_bit_raises(small_file: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("made", ["small_file", "small_latents"])
+def test_every_flipped_bit_raises(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    small_file = request.getfixturevalue(made)
     path = tmp_path / "flipped.vlz"
     path.write_bytes(small_file)
     read_all(path)
@@ -84,7 +100,7 @@ def test_text_mode_transfer_is_named(small_file: bytes, tmp_path: Path) -> None:
 
 def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "later.vlz"
-    for offset, value in ((8, 2), (10, 1)):
+    for offset, value in ((8, 2), (10, 5)):
         data = bytearray(small_file)
         struct.pack_into("<H", data, offset, value)
         path.write_bytes(data)

@@ -172,9 +172,10 @@ def test_nan_is_refused_as_a_latent(compressed: Compressed) -> None:
 def test_values_past_float32(compressed: Compressed) -> None:
     array = sample((2, 70, 70)).astype(np.float64)
     array[0, 0, 0] = 1e300
-    np.testing.assert_array_equal(velcodec.decompress(compressed(array)), array)
-    with pytest.raises(velcodec.DataError, match="float32"):
-        compressed(array, latent_only=True)
+    np.testing.assert_array_equal(velcodec.decompress(compressed(array, lossless=True)), array)
+    for lossy in ({}, {"max_error": 5.0}, {"latent_only": True}):
+        with pytest.raises(velcodec.DataError, match="lossless"):
+            compressed(array, **lossy)
 
 
 @pytest.mark.parametrize("shape", [(0, 70, 70), (3, 0, 70), (70,), (2, 3, 70, 70), (1, 1, 1, 7, 7)])

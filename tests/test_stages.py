@@ -210,7 +210,7 @@ def test_indexes_that_cannot_be_are_refused() -> None:
 
 def test_blocks_round_trip_and_check_their_kinds() -> None:
     block = Block(np.array([0, 1, 2, 16], np.uint8), b"abcd", bytes(260), bytes(512), bytes(range(16)))
-    back = container.unpack_block(container.pack_block(block), 4, 256, 16)
+    back = container.unpack_block(container.pack_block(block, 0), 0, 256, [16] * 4)
     np.testing.assert_array_equal(back.kinds, block.kinds)
     assert (back.entropy, back.int8, back.fp16, back.exact) == (
         b"abcd",
@@ -220,10 +220,10 @@ def test_blocks_round_trip_and_check_their_kinds() -> None:
     )
     for kinds in ([0, 1, 2, 5], [0, 0, 2, 16], [1, 1, 2, 16]):
         wrong = container.pack_block(
-            Block(np.array(kinds, np.uint8), b"abcd", bytes(260), bytes(512), bytes(16))
+            Block(np.array(kinds, np.uint8), b"abcd", bytes(260), bytes(512), bytes(16)), 0
         )
         with pytest.raises(FormatError):
-            container.unpack_block(wrong, 4, 256, 16)
+            container.unpack_block(wrong, 0, 256, [16] * 4)
 
 
 # Grid

@@ -71,7 +71,7 @@ class Archive:
             raise
 
     def _read_frame(self) -> tuple[Header, Footer]:
-        self._features = container.unpack_prologue(self._file.read(container.PROLOGUE.size))
+        features = container.unpack_prologue(self._file.read(container.PROLOGUE.size))
         header = from_json(
             container.unpack_header(
                 container.read_section(self._file, container.TAG_HEADER, container.MAX_HEADER).payload
@@ -84,9 +84,8 @@ class Archive:
             raise FormatError("the file's tail does not point at its footer")
         section = container.unpack_section(self._at(offset, length), container.TAG_FOOTER)
         footer = container.unpack_footer(section.payload, offset)
-        tiled = header.tile is not None
-        if tiled != bool(self._features & container.FEATURE_TILES):
-            raise FormatError("the header's tiles and the file's features disagree")
+        if header.features != features:
+            raise FormatError("the file's first bytes are damaged: they and its header disagree")
         if len(footer.psnr) != header.maps * len(header.layout) or (
             footer.entries and footer.entries[0].offset < first
         ):
@@ -376,7 +375,7 @@ class Archive:
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
         book = self.codebook if needs else None
-        return read_records(payload, shapes, self.header, self._features, book)
+        return read_records(payload, shapes, self.header, book)
 
     def _records(self, entry: Entry) -> Records:
         with self._lock:

@@ -77,7 +77,6 @@ def read_records(
     payload: bytes,
     shapes: Sequence[tuple[int, int]],
     header: Header,
-    features: int,
     codebook: Codebook | None,
 ) -> Records:
     """Parse a MAPS payload of records of some shapes. The codebook may be None where none has a latent.
@@ -87,7 +86,7 @@ def read_records(
     """
     dtype = np.dtype(header.dtype)
     sizes = [h * w * dtype.itemsize for h, w in shapes]
-    block = container.unpack_block(payload, features, header.latent, sizes)
+    block = container.unpack_block(payload, header.features, header.latent, sizes)
     latents = _read_latents(block, header, codebook)
     stored: dict[int, Stored] = {}
     at = 0
@@ -188,14 +187,14 @@ def as_samples(stored: Stored, shape: tuple[int, int], header: Header) -> NDArra
         return stored
     if stored.parts is not None:
         return exact.from_integers(stored, dtype)
-    unit = residual.step(header.unit, stored.code)
+    unit = residual.step(header.unit or 0.0, stored.code)
     return residual.cast(residual.dequantise(stored.whole, unit, 0.0, header.low, header.high), dtype)
 
 
 def corrected(values: NDArray[np.float32], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:
     """Normalised values (h, w) of a latent and its residual, (h, w) in the header's dtype."""
     base = values.astype(np.float64) * header.scale + header.offset
-    unit = residual.step(header.unit, correction.code)
+    unit = residual.step(header.unit or 0.0, correction.code)
     steps = resample(correction.whole[None], grid)[0]
     return residual.cast(
         residual.dequantise(steps, unit, base, header.low, header.high), np.dtype(header.dtype)

@@ -25,7 +25,6 @@ CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tri
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 LATENT_BYTES = 60.0  # about what the cheapest latent takes
 IN_REACH = 6.0  # dB that a search may win over the network alone
-FEATURES = container.FEATURE_MODES
 
 Progress = Callable[[int, int], None]
 
@@ -61,7 +60,7 @@ def encode_block(
         for rows in _by_shape(maps, list(range(len(maps)))):
             latents = modes.fitted(maps.some(rows), header, request, codebook, device, request.effort)
             modes.take(best, modes.as_latents(maps.some(rows), latents, header, request, drift), rows)
-        return Encoded(_pack(maps, best, header, codebook, 0), best.psnr, best.error)
+        return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
     area = np.array([m.size for m in maps.samples])
     modes.take(best, modes.as_layers(maps, header), range(len(maps)))
     dear = best.bytes > CHEAP * area
@@ -75,7 +74,7 @@ def encode_block(
         if header.tile is None:
             _try_latents(best, maps, finite & dear, header, request, codebook, device)
     modes.take(best, modes.as_zstd(maps, best.bytes), range(len(maps)))
-    return Encoded(_pack(maps, best, header, codebook, FEATURES), best.psnr, best.error)
+    return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
 
 
 def _check_float32(maps: Maps) -> None:
@@ -146,7 +145,7 @@ def _by_shape(maps: Maps, rows: Sequence[int]) -> list[list[int]]:
     return list(shapes.values())
 
 
-def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook, features: int) -> bytes:
+def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
     """The payload of a MAPS section of what was taken."""
     kinds, stored = best.kinds, best.stored
 
@@ -181,5 +180,5 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook, features:
             smooth=pixels.encode(smooth, True, mantissa)[0] if smooth else b"",
             residual=pixels.encode(corrections, True, 0)[0] if corrections else b"",
         ),
-        features,
+        header.features,
     )

@@ -20,7 +20,8 @@ def to_integers(m: NDArray[Any]) -> Integers | None:
             return None
         whole = m.astype(np.int64)
         return Integers(whole, 0, np.zeros_like(whole)) if np.abs(whole).max() < LIMIT else None
-    v = m.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN
+        v = m.astype(np.float64)
     if not np.isfinite(v).all() or np.abs(v).max() >= LIMIT - 1 or np.signbit(v[v == 0]).any():
         return None
     for bits in range(MAX_PART_BITS + 1):

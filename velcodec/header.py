@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
@@ -24,7 +25,8 @@ class Header:
 
     shape and dtype are those of the array given; a latent decodes to offset + scale x (decoder's value), clipped
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
-    unit is the quantisation step of code 128 (0: none used); tile (h, w) and overlap say how maps are cut.
+    unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
+    how maps are cut.
     """
 
     shape: tuple[int, ...]
@@ -38,9 +40,15 @@ class Header:
     codebook_id: str
     codebook_sha256: str
     latent: int
-    unit: float = 0.0
+    unit: float | None = None
     tile: tuple[int, int] | None = None
     overlap: int = 0
+
+    @property
+    def features(self) -> int:
+        """The required features that a file with this header states."""
+        modes = container.FEATURE_MODES if self.unit is not None else 0
+        return modes | (container.FEATURE_TILES if self.tile is not None else 0)
 
     @property
     def layout(self) -> Layout:
@@ -69,7 +77,7 @@ class Header:
             "codebook": {"id": self.codebook_id, "sha256": self.codebook_sha256, "latent": self.latent},
             "coder": CODER,
         }
-        if self.unit:
+        if self.unit is not None:
             fields["unit"] = self.unit
         if self.tile is not None:
             fields["tile"] = [*self.tile, self.overlap]
@@ -96,14 +104,14 @@ def from_json(fields: dict[str, Any]) -> Header:
             codebook_id=_text(book["id"]),
             codebook_sha256=_text(book["sha256"]),
             latent=_integer(book["latent"]),
-            unit=_pair([fields.get("unit", 0.0), 0.0])[0],
+            unit=_pair([fields["unit"], 0.0])[0] if "unit" in fields else None,
             tile=tuple(_integer(n) for n in fields["tile"][:2]) if "tile" in fields else None,  # type: ignore[arg-type]
             overlap=_integer(fields["tile"][2]) if "tile" in fields else 0,
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
-        ok = ok and header.unit >= 0
+        ok = ok and (header.unit is None or header.unit >= 0)
         if header.tile is not None:
             ok = ok and len(fields["tile"]) == 3 and min(header.tile) >= 1
             ok = ok and 0 <= header.overlap <= min(header.tile) // 2

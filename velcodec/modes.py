@@ -144,7 +144,7 @@ def _on_lattice(
         else [residual.CODE_ZERO + k for k in STEP_CODES]
     )
     for code in codes:
-        step = residual.step(header.unit, code)
+        step = residual.step(header.unit or 0.0, code)
         q = residual.quantise(values, step)
         if q is None:
             return None
@@ -246,7 +246,7 @@ def as_corrected(maps: Maps, latents: Latents, header: Header, request: Request,
         base = latents.values[i].astype(np.float64) * header.scale + header.offset
         grid = make_grid(m.shape)
         for code in codes:
-            q = residual.quantise(m.astype(np.float64) - base, residual.step(header.unit, code))
+            q = residual.quantise(m.astype(np.float64) - base, residual.step(header.unit or 0.0, code))
             if q is None:
                 break
             restored = corrected(latents.values[i], Integers(q, code), grid, header)

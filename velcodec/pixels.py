@@ -263,7 +263,7 @@ def fit_weights(maps: list[NDArray[np.int64]], sample: int = 40) -> NDArray[np.i
     trust = np.ones(len(y))
     for _ in range(3):
         weighted = x * trust[:, None]
-        c = np.linalg.solve(weighted.T @ x + 1e-3 * np.eye(x.shape[1]), weighted.T @ y)
+        c = np.linalg.lstsq(weighted.T @ x + 1e-3 * np.eye(x.shape[1]), weighted.T @ y)[0]
         trust = 1 / (np.abs(y - x @ c) + 1)
     return np.clip(np.rint(c * (1 << WEIGHT_BITS)), -(1 << 15), (1 << 15) - 1).astype(np.int64)
 

@@ -12,6 +12,8 @@ where it is used, like torch.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,7 @@ ORDER = 8  # of accuracy in space
 PML_WIDTH = 20  # cells: what twice as many absorb more is 0.03 % of a record
 HIGHEST = 2.5 * FREQUENCY  # Hz: next to nothing of a Ricker wavelet lies above
 FINEST = 2.0  # cells: the shortest wavelength that a grid carries
+SMALL = 1 << 16  # cells: on smaller maps threads wait for one another at every step longer than they work
 MAX_SPEED = 20_000.0  # m/s: faster than sound in any rock, and a step of time too short to wait for
 
 
@@ -77,7 +80,7 @@ def shots(
     receivers[:, :, 1] = torch.from_numpy(columns)
     records = np.empty((len(speeds), SOURCES, steps, RECEIVERS), np.float32)
     for v, record in zip(speeds, records, strict=True):
-        with torch.no_grad():
+        with torch.no_grad(), _threads(v.size):
             *_, pressure = deepwave.scalar(
                 torch.from_numpy(v).to(device),
                 list(map(float, spacing)),
@@ -157,3 +160,17 @@ def _check(v: NDArray[np.float32], spacing: tuple[float, float]) -> None:
             f"waves of {FREQUENCY:g} Hz at {low:.6g} m/s need cells of {coarsest:.3g} m or less, and these have"
             f" {max(spacing):g} m; are the values in m/s and the spacing in metres?"
         )
+
+
+@contextmanager
+def _threads(cells: int) -> Iterator[None]:
+    """One thread for small maps: on a busy machine several are many times slower."""
+    import torch
+
+    before = torch.get_num_threads()
+    if cells < SMALL:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

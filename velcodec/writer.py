@@ -15,7 +15,7 @@ from .archive import Archive
 from .codebook import Codebook, load_codebook, to_bytes
 from .container import Entry, Footer, Section
 from .device import resolve_device
-from .encoder import FEATURES, Encoded, Progress, encode_block
+from .encoder import Encoded, Progress, encode_block
 from .errors import DataError, UsageError
 from .grid import Window
 from .header import DTYPES, Header, from_json
@@ -39,7 +39,7 @@ NORMAL_RANGE = (1000.0, 5000.0)  # m/s: data within is normalised as the codeboo
 class Writer:
     """Writes a .vlz file beside its target; `finish` gives it its name, anything else leaves no trace."""
 
-    def __init__(self, path: Path, header: Header, features: int, overwrite: bool) -> None:
+    def __init__(self, path: Path, header: Header, overwrite: bool) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; name a .vlz file in it")
         if path.exists() and not overwrite:
@@ -54,7 +54,7 @@ class Writer:
             self._file = self._beside.open("wb")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        self._file.write(container.pack_prologue(features))
+        self._file.write(container.pack_prologue(header.features))
         payload = container.pack_header(header.to_json())
         self._file.write(container.pack_section(Section(container.TAG_HEADER, 0, 0, payload)))
 
@@ -176,10 +176,9 @@ def compress(
         overlap=layout.overlap if tiled else 0,
     )
     from_json(header.to_json())  # refuse here what a reader would refuse
-    features = (FEATURES if request.adaptive else 0) | (container.FEATURE_TILES if tiled else 0)
     spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
     records = maps * len(layout)
-    with Writer(target, header, features, overwrite) as writer:
+    with Writer(target, header, overwrite) as writer:
         for first, count in _blocks(records, layout, request, dtype):
             where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
             samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
@@ -233,9 +232,11 @@ def _range(array: Any, m: int) -> tuple[float, float] | None:
     return (low, high) if low <= high else None
 
 
-def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> float:
+def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> float | None:
     """The step of code 128: twice the bound, or about the one whose rounding gives the PSNR on the whole range."""
-    if request.latent_only or request.lossless:
+    if request.latent_only:
+        return None
+    if request.lossless:
         return 0.0
     if request.max_error is None:
         unit = (high - low) * 10 ** (-request.psnr / 20) * math.sqrt(12)

@@ -1,0 +1,188 @@
+"""What is stored exactly: layers, integers and fractions under the adaptive models, bit for bit, whatever they hold."""
+
+import contextlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from velcodec import adaptive, exact, layers, pixels, synth
+from velcodec.errors import FormatError
+from velcodec.grid import make_grid, resample
+from velcodec.pixels import Integers
+
+SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12)
+
+
+def layered(maps: list[NDArray[Any]], low: float = 0.0, high: float = 5000.0) -> bytes:
+    """Encode maps that must qualify, decode them and compare."""
+    found = [layers.analyse(m) for m in maps]
+    own = [f for f in found if f is not None]
+    assert len(own) == len(maps)
+    data, sizes = layers.encode(own, [len(m) for m in maps], low, high)
+    assert sizes.sum() == pytest.approx(len(data), abs=6)
+    back = layers.decode(data, [m.shape for m in maps], maps[0].dtype, low, high)
+    for m, b in zip(maps, back, strict=True):
+        assert layers.draw(b, len(m)).tobytes() == m.tobytes()
+    return data
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=14), elements=st.integers(0, 9)),
+    st.sampled_from(["<f4", "<f8", "<f2", "<i2", "<u1", "<i8"]),
+    st.booleans(),
+)
+def test_any_stack_of_layers_comes_back(steps: NDArray[np.int64], dtype: str, rising: bool) -> None:
+    """Layers may be missing from any column, and velocities need not rise."""
+    order = np.arange(100, 200) if rising else np.random.default_rng(int(steps.sum())).permutation(100)
+    layered([order[np.minimum(np.cumsum(steps, axis=0), 60)].astype(dtype)])
+
+
+def test_layers_of_any_bit_pattern() -> None:
+    m = np.zeros((9, 7), np.float32)
+    m[2:4], m[4:5], m[5:8], m[8:] = -0.0, np.nan, 1e-40, np.inf
+    layered([m, m])
+    layered([np.full((1, 1), -1.5), np.full((3, 1), 0.0)])
+
+
+def test_columns_that_disagree_are_not_layers() -> None:
+    m = np.array([[1, 2], [2, 1]], np.float32)
+    assert layers.analyse(m) is None
+    assert layers.analyse(np.arange(200, dtype=np.float32).reshape(200, 1)) is None
+
+
+@pytest.mark.parametrize("family", ["FlatVel_A", "FlatVel_B", "CurveVel_A", "CurveVel_B"])
+def test_families_of_layers_are_small(family: str) -> None:
+    maps = list(synth.generate(family, 40, seed=3))
+    assert len(layered(maps)) / 40 < (20 if family.startswith("Flat") else 80)
+
+
+def test_interfaces_are_smooth_between_columns() -> None:
+    """A sine comes back from its rounded depths to a seventh of a cell in the median."""
+    x = np.arange(70)
+    truth = 30 + 6 * np.sin(2 * np.pi * x / 30)
+    curve = layers.smooth_depths(np.rint(truth)[None].astype(np.int64), 70)[0]
+    off = np.abs(curve - truth)
+    assert np.median(off) < 0.15
+    assert np.percentile(off, 95) < 0.5
+    assert np.abs(curve - np.rint(truth)).max() <= 0.5
+
+
+def test_nothing_is_smoothed_across_a_fault() -> None:
+    depths = np.concatenate([np.full(30, 20), np.full(40, 45)])[None]
+    np.testing.assert_allclose(layers.smooth_depths(depths, 70), depths, atol=1e-6)
+    assert layers.jumps(depths)[0].nonzero()[0].tolist() == [29]
+
+
+@pytest.mark.parametrize("family", ["CurveVel_A", "CurveVel_B"])
+def test_layers_are_drawn_nearer_to_the_truth_than_any_interpolation(family: str) -> None:
+    import scipy.ndimage
+
+    grid = make_grid((70, 70), (280, 280))
+    coarse, fine = (synth.generate(family, 8, side, seed=11).astype(np.float64) for side in (70, 280))
+    ours, rivals = [], []
+    for m, truth in zip(coarse, fine, strict=True):
+        found = layers.analyse(m)
+        assert found is not None
+        ours.append(np.mean((layers.draw_at(found, 70, grid.z, grid.x) - truth) ** 2))
+        at = np.meshgrid((np.arange(280) + 0.5) / 4 - 0.5, (np.arange(280) + 0.5) / 4 - 0.5, indexing="ij")
+        cubic = scipy.ndimage.map_coordinates(m, at, order=3, mode="nearest")
+        copies = (np.kron(m, np.ones((4, 4))), resample(m[None], grid)[0], cubic)
+        rivals.append([np.mean((copy - truth) ** 2) for copy in copies])
+    assert np.mean(ours) < 0.8 * np.mean(rivals, axis=0).min()
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    hnp.arrays(np.int64, SHAPES, elements=st.integers(-40, 40) | st.integers(-(1 << 35), 1 << 35)),
+    st.integers(0, 255),
+    st.booleans(),
+)
+def test_any_integers_come_back(q: NDArray[np.int64], code: int, smooth: bool) -> None:
+    maps = [Integers(q, code), Integers(q[::-1].copy(), 255 - code)]
+    data, _ = pixels.encode(maps, smooth, 0)
+    back = pixels.decode(data, [q.shape] * 2, [False] * 2, smooth, 0)
+    for m, b in zip(maps, back, strict=True):
+        np.testing.assert_array_equal(b.whole, m.whole)
+        assert b.code == m.code
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.sampled_from([np.float16, np.float32, np.float64]).flatmap(
+        lambda t: hnp.arrays(
+            t,
+            SHAPES,
+            elements=st.floats(-4000, 4000, width=np.dtype(t).itemsize * 8).map(
+                lambda v: t(t(round(v * 64) / 64))
+            ),
+        )
+    ),
+    st.booleans(),
+)
+def test_any_binary_fractions_come_back(m: NDArray[Any], smooth: bool) -> None:
+    m = m + m.dtype.type(0)  # no minus zero
+    found = exact.to_integers(m)
+    assert found is not None
+    data, _ = pixels.encode([found], smooth, exact.mantissa(m.dtype))
+    (back,) = pixels.decode(data, [m.shape], [True], smooth, exact.mantissa(m.dtype))
+    assert exact.from_integers(back, m.dtype).tobytes() == m.tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.0, 1e30, 1e-30])
+def test_what_has_no_integers_is_said_so(value: float) -> None:
+    assert exact.to_integers(np.array([[value, 1.0]], np.float64)) is None
+
+
+def test_integers_of_every_dtype() -> None:
+    for code in ("u1", "i1", "u2", "i2", "u4", "i4", "i8", "u8"):
+        m = np.array([[0, 1], [100, 127]], code)
+        found = exact.to_integers(m)
+        assert found is not None
+        assert exact.from_integers(found, m.dtype).tobytes() == m.tobytes()
+    assert exact.to_integers(np.array([[1 << 60]])) is None
+
+
+def test_damaged_streams_raise_or_give_other_maps() -> None:
+    """Without a checksum a stream may decode to anything, but only to maps of the shapes stated, and never hang."""
+    rng = np.random.default_rng(1)
+    q = rng.integers(0, 4, (10, 10))
+    good, _ = pixels.encode([Integers(q, 3)], False, 0)
+    m = np.repeat(np.arange(5.0, dtype=np.float32), 4)[:, None].repeat(10, 1)
+    found = layers.analyse(m)
+    assert found is not None
+    stack, _ = layers.encode([found], [20], 0.0, 5.0)
+    for _ in range(200):
+        for data, read in (
+            (good, lambda d: pixels.decode(d, [(10, 10)], [False], False, 0)[0].whole.shape),
+            (stack, lambda d: layers.decode(d, [(20, 10)], m.dtype, 0.0, 5.0)[0].depths.shape[1:] + (10,)),
+        ):
+            damaged = bytearray(data)
+            damaged[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
+            cut = bytes(damaged[: int(rng.integers(0, len(data) + 1))])
+            for d in (bytes(damaged), cut):
+                with contextlib.suppress(FormatError):
+                    assert read(d) == (10, 10)
+
+
+def test_streams_end_where_their_maps_do() -> None:
+    q = np.arange(50).reshape(5, 10)
+    data, _ = pixels.encode([Integers(q, 0)], False, 0)
+    for wrong in (data + bytes(8), data[: len(data) // 2], b""):
+        with pytest.raises(FormatError):
+            pixels.decode(wrong, [q.shape], [False], False, 0)
+
+
+def test_even_odds_cost_what_they_must() -> None:
+    values = np.random.default_rng(0).integers(0, 3000, 500)
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        for v in values:
+            adaptive.code_even(io, buffer, 3000, int(v))
+
+    assert len(adaptive.write(code, 10)) == pytest.approx(500 * np.log2(3000) / 8, rel=0.01)
