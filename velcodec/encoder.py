@@ -22,8 +22,10 @@ from .modes import Maps, Offer
 from .request import Request
 
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
+CHEAP_FAST = 0.015  # the same at efforts 0 to 2
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 LATENT_BYTES = 60.0  # about what the cheapest latent takes
+WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
 IN_REACH = 6.0  # dB that a search may win over the network alone
 
 Progress = Callable[[int, int], None]
@@ -63,7 +65,7 @@ def encode_block(
         return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
     area = np.array([m.size for m in maps.samples])
     modes.take(best, modes.as_layers(maps, header), range(len(maps)))
-    dear = best.bytes > CHEAP * area
+    dear = best.bytes > (CHEAP if request.effort > 2 else CHEAP_FAST) * area
     if request.lossless:
         _try(best, maps, dear, lambda some: modes.as_exact(some, smooth=False))
         _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, smooth=True))
@@ -72,7 +74,15 @@ def encode_block(
         rough = finite & (best.bytes > TEXTURED * area)
         _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, smooth=True))
         if header.tile is None:
-            _try_latents(best, maps, finite & dear, header, request, codebook, device)
+            _try_latents(
+                best,
+                maps,
+                finite & dear & (best.kinds != container.KIND_LAYERED),
+                header,
+                request,
+                codebook,
+                device,
+            )
     modes.take(best, modes.as_zstd(maps, best.bytes), range(len(maps)))
     return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
 
@@ -112,8 +122,10 @@ def _try_latents(
                 latents = modes.fitted(own, header, request, codebook, device, effort)
             offer = modes.as_latents(own, latents, header, request, drift)
             modes.take(best, offer, rows)
-            if request.latent == "entropy":
-                modes.take(best, modes.as_corrected(own, latents, header, request, drift), rows)
+            left = np.flatnonzero(latents.bytes < WORTH * best.bytes[rows]).tolist()
+            if request.latent == "entropy" and left:
+                part = modes.as_corrected(own.some(left), latents.some(left), header, request, drift)
+                modes.take(best, part, [rows[i] for i in left])
             keep = _promising(offer, own, best.bytes[rows], latents, request)
             rows = [row for row, k in zip(rows, keep, strict=True) if k]
             if not rows:
@@ -149,8 +161,14 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
     """The payload of a MAPS section of what was taken."""
     kinds, stored = best.kinds, best.stored
 
-    def of(*wanted: int) -> list[Any]:
+    def held(*wanted: int) -> list[Any]:
         return [stored[row] for row in np.flatnonzero(np.isin(kinds, wanted)).tolist()]
+
+    def made(own: list[Any], encode: Callable[[list[Any]], bytes]) -> bytes:
+        if not own:
+            return b""
+        found = best.streams.get(modes.of(own))
+        return encode(own) if found is None else bytes(found[1])
 
     coded = kinds >= container.KIND_ENTROPY
     tables = np.where(coded, (kinds - container.KIND_ENTROPY) % container.MAX_TABLES, 255)
@@ -161,24 +179,24 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
         groups.append((t, np.stack(integers)))
     mantissa = exact.mantissa(np.dtype(header.dtype))
     heights = [len(maps.samples[row]) for row in np.flatnonzero(kinds == container.KIND_LAYERED).tolist()]
-    layered = of(container.KIND_LAYERED)
-    edges = of(container.KIND_EDGES, container.KIND_EDGES_EXACT)
-    smooth = of(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
-    corrections = [s[1] for s in of(*range(container.KIND_RESIDUAL, 256))]
+    layered = held(container.KIND_LAYERED)
+    edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
+    smooth = held(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
+    corrections = [s[1] for s in held(*range(container.KIND_RESIDUAL, 256))]
     return container.pack_block(
         container.Block(
             kinds=kinds,
             entropy=entropy.encode(groups, codebook.models) if groups else b"",
             int8=b"".join(
                 np.float32(scale).astype("<f4").tobytes() + q.tobytes()
-                for scale, q in of(container.KIND_INT8)
+                for scale, q in held(container.KIND_INT8)
             ),
-            fp16=b"".join(q.tobytes() for q in of(container.KIND_FP16)),
-            exact=b"".join(m.tobytes() for m in of(container.KIND_EXACT)),
-            layers=layers.encode(layered, heights, header.low, header.high)[0] if layered else b"",
-            edges=pixels.encode(edges, False, mantissa)[0] if edges else b"",
-            smooth=pixels.encode(smooth, True, mantissa)[0] if smooth else b"",
-            residual=pixels.encode(corrections, True, 0)[0] if corrections else b"",
+            fp16=b"".join(q.tobytes() for q in held(container.KIND_FP16)),
+            exact=b"".join(m.tobytes() for m in held(container.KIND_EXACT)),
+            layers=made(layered, lambda m: layers.encode(m, heights, header.low, header.high)[0]),
+            edges=made(edges, lambda m: pixels.encode(m, False, mantissa)[0]),
+            smooth=made(smooth, lambda m: pixels.encode(m, True, mantissa)[0]),
+            residual=made(corrections, lambda m: pixels.encode(m, True, 0)[0]),
         ),
         header.features,
     )

@@ -4,9 +4,10 @@ An offer of a mode has infinite bytes for the maps that it cannot store as asked
 stream that it shared with all the maps offered, so they are an estimate where other maps end up in the stream.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,21 +25,29 @@ from .pixels import Integers
 from .request import Request
 from .synthesis import sample
 
-STEP_CODES = range(
-    56, -57, -1
-)  # of steps tried for a PSNR, the coarsest first, from the one that noise would need
-SAFE = 1 - 1e-6  # of a bound, kept clear of rounding
+REACH = 12  # codes tried for a PSNR on either side of the one that noise would need
+LATER_STEPS = 9  # codes tried for a bound: drift and the rounding of a dtype may ask for a finer step
 
 
 @dataclass
 class Offer:
-    """A mode's offer for n maps: kinds, bytes, PSNR in dB (inf: exact) and maximum error, (n,) each."""
+    """A mode's offer for n maps: kinds, bytes, PSNR in dB (inf: exact) and maximum error, (n,) each.
+
+    `streams` are those made on the way, each with what it holds and by its name: if just these maps end up in one, it
+    need not be made again.
+    """
 
     kinds: NDArray[np.uint8]
     bytes: NDArray[np.float64]
     psnr: NDArray[np.float64]
     error: NDArray[np.float64]
     stored: list[Any]
+    streams: dict[tuple[int, ...], Any] = field(default_factory=dict)
+
+
+def of(stored: Sequence[Any]) -> tuple[int, ...]:
+    """What names the stream of some stored objects."""
+    return tuple(map(id, stored))
 
 
 @dataclass
@@ -68,6 +77,7 @@ def take(best: Offer, offer: Offer, rows: Sequence[int]) -> None:
             best.kinds[row], best.bytes[row] = offer.kinds[i], offer.bytes[i]
             best.psnr[row], best.error[row] = offer.psnr[i], offer.error[i]
             best.stored[row] = offer.stored[i]
+    best.streams |= offer.streams
 
 
 def as_layers(maps: Maps, header: Header) -> Offer:
@@ -78,7 +88,8 @@ def as_layers(maps: Maps, header: Header) -> Offer:
     own = [f for f in found if f is not None]
     if own:
         heights = [len(maps.samples[i]) for i in rows]
-        out.bytes[rows] = layers.encode(own, heights, header.low, header.high)[1]
+        data, out.bytes[rows] = layers.encode(own, heights, header.low, header.high)
+        out.streams[of(own)] = own, data
     for row, f in zip(rows, own, strict=True):
         out.kinds[row], out.stored[row] = container.KIND_LAYERED, f
     return out
@@ -91,7 +102,9 @@ def as_exact(maps: Maps, smooth: bool) -> Offer:
     rows = [i for i, f in enumerate(found) if f is not None]
     own = [f for f in found if f is not None]
     if own:
-        out.bytes[rows] = pixels.encode(own, smooth, exact.mantissa(maps.samples[0].dtype))[1]
+        mantissa = exact.mantissa(maps.samples[0].dtype)
+        data, out.bytes[rows] = pixels.encode(own, smooth, mantissa)
+        out.streams[of(own)] = own, data
     for row, f in zip(rows, own, strict=True):
         out.kinds[row] = container.KIND_SMOOTH_EXACT if smooth else container.KIND_EDGES_EXACT
         out.stored[row] = f
@@ -129,7 +142,8 @@ def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> 
             out.psnr[i], out.error[i] = quality(m, restored, maps.spans[i])
             out.stored[i] = q
     if own:
-        out.bytes[rows] = pixels.encode(own, smooth, 0)[1]
+        data, out.bytes[rows] = pixels.encode(own, smooth, 0)
+        out.streams[of(own)] = own, data
     return out
 
 
@@ -138,13 +152,10 @@ def _on_lattice(
 ) -> tuple[Integers, NDArray[Any]] | None:
     """A map as integers, and as it reads back, where a step keeps what is asked."""
     values = m.astype(np.float64)
-    codes = (
-        [residual.CODE_ZERO]
-        if request.max_error is not None
-        else [residual.CODE_ZERO + k for k in STEP_CODES]
-    )
-    for code in codes:
+    for code in _codes(span, header, request):
         step = residual.step(header.unit or 0.0, code)
+        if request.max_error is None and not residual.within(values, step, _rms(span, request)):
+            continue
         q = residual.quantise(values, step)
         if q is None:
             return None
@@ -154,13 +165,28 @@ def _on_lattice(
     return None
 
 
+def _codes(span: float, header: Header, request: Request) -> Sequence[int]:
+    """Codes of the steps to try, the coarsest first: for a PSNR about the one whose rounding noise would give it."""
+    if request.max_error is not None:
+        return range(residual.CODE_ZERO, residual.CODE_ZERO - LATER_STEPS, -1)
+    if not header.unit or span <= 0:
+        return ()
+    middle = residual.CODE_ZERO + round(8 * math.log2(_rms(span, request) * math.sqrt(12) / header.unit))
+    return [code for code in range(middle + REACH, middle - REACH, -1) if 0 <= code <= 255]
+
+
+def _rms(span: float, request: Request) -> float:
+    """The root mean square error that gives the PSNR asked for."""
+    return span * 10 ** (-request.psnr / 20)
+
+
 def keeps(m: NDArray[Any], restored: NDArray[Any], span: float, request: Request, drift: float = 0.0) -> bool:
     """Whether a map reads back as asked, were every sample off by a drift as well."""
     off = np.abs(m.astype(np.float64) - restored.astype(np.float64))
     if request.max_error is not None:
         return float(off.max()) + drift <= request.max_error
     rms = float(np.sqrt(np.mean(off**2))) + drift
-    return rms <= span * 10 ** (-request.psnr / 20)
+    return rms <= _rms(span, request)
 
 
 def quality(m: NDArray[Any], restored: NDArray[Any], span: float) -> tuple[float, float]:
@@ -239,14 +265,15 @@ def as_corrected(maps: Maps, latents: Latents, header: Header, request: Request,
     """Entropy-coded latents and a quantised residual, which keeps a bound or a PSNR on any device."""
     out = nothing(len(maps))
     rows, own = [], []
-    codes = range(residual.CODE_ZERO, residual.CODE_ZERO - 9, -1)
-    if request.max_error is None:
-        codes = range(residual.CODE_ZERO + STEP_CODES.start, residual.CODE_ZERO + STEP_CODES.stop, -1)
     for i, m in enumerate(maps.samples):
         base = latents.values[i].astype(np.float64) * header.scale + header.offset
         grid = make_grid(m.shape)
-        for code in codes:
-            q = residual.quantise(m.astype(np.float64) - base, residual.step(header.unit or 0.0, code))
+        off = m.astype(np.float64) - base
+        for code in _codes(maps.spans[i], header, request):
+            step = residual.step(header.unit or 0.0, code)
+            if request.max_error is None and not residual.within(off, step, _rms(maps.spans[i], request)):
+                continue
+            q = residual.quantise(off, step)
             if q is None:
                 break
             restored = corrected(latents.values[i], Integers(q, code), grid, header)

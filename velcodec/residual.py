@@ -8,6 +8,7 @@ The base is 0, or what a latent decodes to. Steps are `unit` x 2^(k / 8), with k
 from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from .pixels import LIMIT
@@ -35,6 +36,19 @@ def quantise(values: NDArray[np.float64], step: float) -> NDArray[np.int64] | No
     """Values less their base, in steps, to the nearest integers; None where one is too large."""
     scaled = np.rint(values / step)
     return scaled.astype(np.int64) if np.abs(scaled).max() < LIMIT else None
+
+
+@njit(cache=True, nogil=True)
+def within(values: Any, step: float, rms: float) -> bool:
+    """Whether rounding values (H, W) to multiples of a step leaves at most this root mean square error."""
+    most = rms * rms * values.size
+    total = 0.0
+    for v in values.ravel():
+        off = v - step * np.rint(v / step)
+        total += off * off
+        if total > most:
+            return False
+    return True
 
 
 def dequantise(

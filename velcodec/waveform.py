@@ -4,7 +4,7 @@ The acquisition is OpenFWI's (Deng et al., NeurIPS 2022): 5 sources and 70 recei
 spread from the first column to the last and rounded to cells; a Ricker wavelet of 15 Hz that peaks after 1.1
 periods; 1000 samples of 1 ms; constant density; all four edges absorbing, the surface too. The figures are those of
 dataset_config.json in github.com/lanl/OpenFWI and of its issue 12, which states that there is no free surface.
-Amplitudes have OpenFWI's sign and scale. The edges absorb by PML there instead of a sponge of 120 cells.
+Pressure has the sign of OpenFWI's records and about their size. Edges absorb by PML, not by its sponge of 120 cells.
 
 deepwave solves the wave equation, of order 2 in time and 8 in space. It is an extra, velcodec[waveform], and is loaded
 where it is used, like torch.
@@ -69,9 +69,7 @@ def shots(
     for v in speeds:
         _check(v, spacing)
     width = speeds.shape[2]
-    wavelet = torch.from_numpy(-ricker(steps)).to(
-        device
-    )  # deepwave's sources are those of OpenFWI with a minus
+    wavelet = torch.from_numpy(-ricker(steps)).to(device)  # with deepwave's own sign for sources
     sources = torch.full((SOURCES, 1, 2), DEPTH)
     sources[:, 0, 1] = torch.from_numpy(spread(SOURCES, width))
     # On maps of fewer columns than receivers some share one, which deepwave takes only once.
@@ -100,6 +98,7 @@ def shots(
 def misfit(original: ArrayLike, restored: ArrayLike) -> NDArray[np.float64]:
     """Relative misfit of the records of each map, |d - d'| / |d| over all of its samples.
 
+    Most of |d| is the direct wave from source to receiver, so a misfit is small even where reflections are not alike.
     Takes the records of n maps, (n, ...) of one shape, and returns (n,): 0 where they are equal. Raises UsageError
     where shapes differ.
     """
