@@ -167,17 +167,17 @@ def overwrite_option() -> Decorator:
 # Maps of an archive
 
 
-def pick(maps: Maps | None, count: int) -> range:
+def pick(maps: Maps | None, count: int, option: str = "--maps") -> range:
     """The maps chosen of an archive's, in order. Ends the command where there is none."""
     if maps is None:
         return range(count)
     if isinstance(maps, int):
         if not -count <= maps < count:
-            stop(f"--maps {maps} is outside the file's {count} maps; use 0 to {count - 1}")
+            stop(f"{option} {maps} is outside the file's {count} maps; use 0 to {count - 1}")
         return range(maps % count, maps % count + 1)
     chosen = range(count)[maps]
     if not chosen:
-        stop(f"--maps chooses none of the file's {count} maps; use a slice within 0:{count}")
+        stop(f"{option} chooses none of the file's {count} maps; use a slice within 0:{count}")
     return chosen
 
 

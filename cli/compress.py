@@ -41,6 +41,13 @@ DEFAULT_PSNR = 35.0
     "--codebook", metavar="ID|PATH", help="Codebook to use; by default the one that comes with velcodec."
 )
 @click.option(
+    "--axis",
+    type=click.IntRange(0, 2),
+    default=0,
+    show_default=True,
+    help="Of a 3-D volume: the axis along which its slices are the maps.",
+)
+@click.option(
     "--effort",
     type=click.IntRange(0, 9),
     default=3,
@@ -63,6 +70,7 @@ def command(
     max_error: float | None,
     latent_only: bool,
     lossless: bool,
+    axis: int,
     overwrite: bool,
     **options: Any,
 ) -> None:
@@ -77,6 +85,7 @@ def command(
     velcodec compress models.npy models.vlz --max-error 10   # no sample off by more than 10 m/s
     velcodec compress models.npy small.vlz --latent-only --effort 9
     velcodec compress models.npy exact.vlz --lossless        # every bit
+    velcodec compress volume.npy volume.vlz --axis 1         # slices along the second axis of a volume
     """
     named = [
         ("--psnr", psnr is not None),
@@ -87,12 +96,19 @@ def command(
     given = [name for name, used in named if used]
     if len(given) > 1:
         raise click.UsageError(f"{' and '.join(given)} exclude each other; give one")
-    from velcodec.sources import layout, open_source
+    from velcodec.sources import Slices, layout, open_source
 
     maps = open_source(source)
+    if axis:
+        maps = Slices(maps, axis)
     import velcodec
 
     with progress(layout(maps.shape)[0], "compress") as bar:
+
+        def advance(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
         info = velcodec.compress(
             maps,
             output,
@@ -101,7 +117,7 @@ def command(
             latent_only=latent_only,
             lossless=lossless,
             overwrite=overwrite,
-            progress=lambda done, total: bar.update(done - bar.n),
+            progress=advance,
             **options,
         )
     click.echo(f"{output}: {_summary(info)}")

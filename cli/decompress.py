@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,6 +22,13 @@ from .common import (
     read_blocks,
     res_option,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from velcodec import Archive
+
+STRIP_FROM = 1 << 22  # samples of a map beyond which it is written strip by strip
 
 
 @click.command("decompress", no_args_is_help=False)
@@ -54,14 +61,24 @@ def command(
     from velcodec.sources import check_output, write_array
 
     check_output(output, overwrite)
+    import numpy as np
+
     import velcodec
     from velcodec.grid import make_grid
 
     with velcodec.open(source, device=device) as archive:
         chosen = pick(maps, len(archive))
-        shape = _output_shape(archive.shape, len(chosen), make_grid(archive.map_shape, res, window).shape)
+        grid = make_grid(archive.map_shape, res, window).shape
+        shape = _output_shape(archive.shape, len(chosen), grid)
         with progress(len(chosen), "decompress") as bar:
-            blocks = _advancing(read_blocks(archive, chosen, res, window), bar)
+            if archive.header.axis:
+                whole = np.concatenate([b for _, b in read_blocks(archive, chosen, res, window)])
+                whole = np.moveaxis(whole, 0, archive.header.axis)
+                shape, blocks = whole.shape, [whole]
+            elif res is None and grid[0] * grid[1] > STRIP_FROM:
+                blocks = _advancing(_strips(archive, chosen, window), bar)
+            else:
+                blocks = _advancing(read_blocks(archive, chosen, res, window), bar)
             write_array(output, blocks, shape, archive.dtype, overwrite)
         click.echo(f"{output}: {plural(len(chosen), 'map')}, shape {shape}, {archive.dtype}")
 
@@ -71,6 +88,18 @@ def _output_shape(given: tuple[int, ...], count: int, grid: Grid) -> tuple[int, 
     if len(given) == 2:
         return grid
     return (count, 1, *grid) if len(given) == 4 else (count, *grid)
+
+
+def _strips(
+    archive: Archive, chosen: Sequence[int], window: Window | None
+) -> Iterator[tuple[Sequence[int], Any]]:
+    """Large maps in strips of a tile's height, so that memory stays at a strip."""
+    (top, bottom), across = window or ((0, archive.map_shape[0]), (0, archive.map_shape[1]))
+    step = archive.header.tile[0] if archive.header.tile else bottom - top
+    for number in chosen:
+        for z in range(top - top % step, bottom, step):
+            strip = (max(z, top), min(z + step, bottom))
+            yield [number] if strip[1] == bottom else [], archive.read([number], None, (strip, across))
 
 
 def _advancing(parts: Any, bar: Any) -> Any:

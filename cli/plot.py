@@ -4,19 +4,31 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .common import Grid, Maps, device_option, maps_option, pick, plural, res_option, stop
+from .originals import open_original, read_maps
+from .picture import (
+    Extent,
+    check_picture,
+    colour_bar,
+    drawing,
+    error_panel,
+    error_title,
+    map_extent,
+    panel,
+    quality_title,
+    save,
+    value_range,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -24,10 +36,8 @@ if TYPE_CHECKING:
 
 FIRST = 4  # maps drawn unless told which
 MOST = 40  # maps in one picture
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".pdf", ".svg")
 ACROSS = 4  # restored maps side by side where there is no original
 PANEL = 2.9  # inches: the wider side of a map
-GREY = "#555555"
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,7 @@ class Shown:
     restored: NDArray[Any]  # (n, H', W')
     original: NDArray[Any] | None  # (n, H, W)
     native: NDArray[Any]  # (n, H, W) restored
-    extent: tuple[float, float, float, float]  # of the axes: left, right, bottom, top
+    extent: Extent
     length: str  # unit of the axes
     units: str
 
@@ -66,7 +76,7 @@ def command(
     velcodec plot models.vlz -o errors.png --against models.npy --maps 10:14
     velcodec plot models.vlz -o fine.pdf --res 280 --maps 7
     """
-    _check_picture(Path(output))
+    check_picture(Path(output))
     import velcodec
 
     with velcodec.open(file, device=device) as archive:
@@ -74,64 +84,31 @@ def command(
         if len(chosen) > MOST:
             stop(f"{len(chosen)} maps are too many for a picture; choose up to {MOST} with --maps")
         shown = _collect(archive, chosen, res, against)
-    _save(_draw(shown), Path(output))
+    save(_draw(shown), Path(output))
     click.echo(f"{output}: {plural(len(chosen), 'map')}")
-
-
-def _check_picture(output: Path) -> None:
-    if output.suffix.lower() not in ENDINGS:
-        stop(f"{output}: not the name of a picture; end it in {', '.join(ENDINGS)}")
-    if output.is_dir() or not output.parent.is_dir():
-        stop(f"{output}: not a file in a directory that exists; make the directory first")
 
 
 def _collect(archive: Archive, chosen: Sequence[int], res: Grid | None, against: str | None) -> Shown:
     rows = list(chosen)
     native = archive.read(rows)
     restored = native if res in (None, archive.map_shape) else archive.read(rows, res)
-    depth, width = (n * d for n, d in zip(archive.map_shape, archive.header.spacing, strict=True))
-    per, length = (1000.0, "km") if max(depth, width) >= 5000 else (1.0, "m")
+    extent, length = map_extent(archive.map_shape, archive.header.spacing)
     return Shown(
         numbers=rows,
         restored=restored,
-        original=_originals(archive, rows, against) if against else None,
+        original=read_maps(open_original(archive, against), rows) if against else None,
         native=native,
-        extent=(0, width / per, depth / per, 0),
+        extent=extent,
         length=length,
         units=archive.header.units,
     )
-
-
-def _originals(archive: Archive, rows: list[int], against: str) -> NDArray[Any]:
-    import numpy as np
-
-    from velcodec.sources import layout, open_source
-
-    source = open_source(against)
-    if layout(tuple(source.shape)) != (len(archive), *archive.map_shape):
-        stop(f"{against} has shape {tuple(source.shape)} and the file {archive.shape}; name its original")
-    if len(source.shape) == 2:
-        return np.asarray(source[:, :])[None]
-    return np.stack([np.asarray(source[i]).reshape(archive.map_shape) for i in rows])
 
 
 # Drawing
 
 
 def _draw(shown: Shown) -> Figure:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    style: Any = {
-        "font.size": 8,
-        "axes.titlesize": 8.5,
-        "axes.edgecolor": GREY,
-        "axes.linewidth": 0.6,
-        "xtick.color": GREY,
-        "ytick.color": GREY,
-        "axes.labelcolor": GREY,
-    }
-    with mpl.rc_context(style):
+    with drawing():
         return _draw_alone(shown) if shown.original is None else _draw_compared(shown, shown.original)
 
 
@@ -161,10 +138,9 @@ def _draw_alone(shown: Shown) -> Figure:
     columns = min(ACROSS, count)
     figure, axes = _panels(-(-count // columns), columns, shown)
     for axis, number, maps in zip(axes.flat, shown.numbers, shown.restored, strict=False):
-        low, high = _range(maps)
-        image = _image(axis, maps, shown, "viridis", low, high)
+        image = panel(axis, maps, shown.extent, "viridis", *value_range(maps))
         axis.set_title(f"map {number}")
-        _bar(figure, image, axis, shown.units)
+        colour_bar(figure, image, axis, shown.units)
     for axis in axes.flat[count:]:
         axis.set_axis_off()
     if count > columns and count % columns:
@@ -185,90 +161,14 @@ def _draw_compared(shown: Shown, original: NDArray[Any]) -> Figure:
     figure, axes = _panels(len(original), 3, shown)
     psnr, ssim = metrics.psnr(original, shown.native), metrics.ssim(original, shown.native)
     for i, (row, number) in enumerate(zip(axes, shown.numbers, strict=True)):
-        low, high = _range(original[i])
-        _image(row[0], original[i], shown, "viridis", low, high)
-        image = _image(row[1], shown.restored[i], shown, "viridis", low, high)
-        _bar(figure, image, row[1], shown.units)
+        low, high = value_range(original[i])
+        panel(row[0], original[i], shown.extent, "viridis", low, high)
+        image = panel(row[1], shown.restored[i], shown.extent, "viridis", low, high)
+        colour_bar(figure, image, row[1], shown.units)
         height, width = shown.restored.shape[1:]
         row[0].set_title(f"map {number}, original")
-        quality = "exact" if psnr[i] == float("inf") else f"{psnr[i]:.1f} dB, SSIM {ssim[i]:.3f}"
         grid = f", {height} x {width}" if shown.restored is not shown.native else ""
-        row[1].set_title(f"restored{grid}: {quality}")
-        _draw_error(figure, row[2], original[i], shown.native[i], shown)
+        row[1].set_title(f"restored{grid}: {quality_title(psnr[i], ssim[i])}")
+        top = error_panel(figure, row[2], original[i], shown.native[i], shown.extent, shown.units)
+        row[2].set_title(error_title(top, shown.units))
     return figure
-
-
-def _draw_error(
-    figure: Figure, axis: Axes, original: NDArray[Any], restored: NDArray[Any], shown: Shown
-) -> None:
-    import numpy as np
-
-    from velcodec import metrics
-
-    with np.errstate(invalid="ignore"):
-        error = restored.astype(np.float64) - original.astype(np.float64)
-    finite = np.abs(error[np.isfinite(error)])
-    top = float(metrics.max_error(original, restored)[0])
-    # A few samples at edges are far off; a scale that ends at 99.5 % of them leaves the rest visible.
-    limit = float(np.quantile(finite, 0.995)) if finite.size else 0.0
-    limit = limit or (top if np.isfinite(top) else 0.0) or 1.0
-    image = _image(axis, error, shown, "RdBu_r", -limit, limit)
-    _bar(figure, image, axis, shown.units, extend="both" if top > limit else "neither")
-    axis.set_title("error: none" if top == 0 else f"error: up to {_figure(top)} {shown.units}")
-
-
-def _figure(value: float) -> str:
-    """Three digits or more, without an exponent where numbers are of a usual size."""
-    return f"{value:,.0f}" if 100 <= value < 1e7 else f"{value:.3g}"
-
-
-def _range(values: NDArray[Any]) -> tuple[float, float]:
-    import numpy as np
-
-    finite = values[np.isfinite(values)].astype(np.float64)
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = float(finite.min()), float(finite.max())
-    return (low, high) if high > low else (low - 1, high + 1)
-
-
-def _image(axis: Axes, values: NDArray[Any], shown: Shown, colours: str, low: float, high: float) -> Any:
-    import numpy as np
-
-    axis.set_facecolor("#cccccc")  # NaN shows as grey
-    masked = np.ma.masked_invalid(values.astype(np.float64))
-    aspect: Literal["equal", "auto"] = "equal" if 0.4 <= shown.extent[1] / shown.extent[2] <= 4 else "auto"
-    image = axis.imshow(
-        masked,
-        cmap=colours,
-        vmin=low,
-        vmax=high,
-        extent=shown.extent,
-        aspect=aspect,
-        interpolation="nearest",
-    )
-    axis.locator_params(nbins=4)
-    axis.tick_params(length=2.5, width=0.6)
-    return image
-
-
-def _bar(figure: Figure, image: Any, axis: Axes, label: str, extend: str = "neither") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    place = axis.inset_axes((1.03, 0, 0.045, 1))  # as high as the map, whatever its shape
-    bar = figure.colorbar(image, cax=place, extend=extend, extendfrac=0.03)
-    bar.set_label(label, color=GREY, labelpad=2)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(length=2, width=0.5)
-    bar.locator = MaxNLocator(5)
-    bar.update_ticks()
-
-
-def _save(figure: Figure, output: Path) -> None:
-    """Rendered in memory first: a picture that fails leaves the old one."""
-    from matplotlib import pyplot
-
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=output.suffix[1:].lower(), dpi=160, facecolor="white")
-    pyplot.close(figure)
-    output.write_bytes(buffer.getvalue())

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import FAILED, Stop, device_option, one_line, plural, progress, read_blocks, stop
+from . import waveform as waves
+from .common import FAILED, Maps, MapsType, Stop, device_option, one_line, plural, progress, read_blocks
+from .originals import open_original, read_maps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,30 +36,57 @@ class Measured:
 @click.command("verify", no_args_is_help=False)
 @click.argument("file", metavar="FILE")
 @click.option("--against", metavar="ORIGINAL", help="The array that was compressed: .npy, .npz or .h5.")
+@click.option("--waveform", is_flag=True, help="Model shots over maps of both and compare the records.")
+@click.option(
+    "--waveform-maps",
+    type=MapsType(),
+    metavar="SLICE",
+    help=f"Over which maps, as a Python slice or one index; by default the first {waves.FIRST}.",
+)
+@click.option(
+    "--waveform-picture",
+    metavar="PICTURE.png",
+    help="Draw those maps and a shot over each; replaced if there.",
+)
 @device_option()
-def command(file: str, against: str | None, device: str) -> None:
+def command(
+    file: str,
+    against: str | None,
+    waveform: bool,
+    waveform_maps: Maps | None,
+    waveform_picture: str | None,
+    device: str,
+) -> None:
     """Check a .vlz file, alone or against its original.
 
     Every section is read, its checksum compared, and every map decoded. With --against, PSNR, SSIM and maximum
     error of every map are measured from the two files and compared with what the .vlz file says of them. Exit
     code 1 means that something does not hold.
 
+    --waveform models OpenFWI's 5 shots with deepwave and states |d - d'| / |d| of the records d over a map and d'
+    over the restored one. It checks nothing. It needs speeds in m/s and pip install 'velcodec[waveform]'.
+
     \b
     velcodec verify models.vlz
     velcodec verify models.vlz --against models.npy
     velcodec verify models.vlz --against data.h5:/train/v
+    velcodec verify models.vlz --against models.npy --waveform --waveform-maps 0:8
     """
+    waves.check_options(waveform, against, waveform_picture, waveform_maps)
     import velcodec
 
+    compared: list[waves.Compared] = []
     try:
         with velcodec.open(file, device=device) as archive:
+            chosen = waves.choose(archive, waveform_maps, waveform_picture) if waveform else ()
             archive.verify()
             if against is None:
                 _decode(archive)
                 measured = None
             else:
                 measured = _measure(archive, against)
-            units, count = archive.header.units, len(archive)
+                compared = waves.compare(archive, against, chosen, device) if chosen else []
+            header, count = archive.header, len(archive)
     except velcodec.VersionError:
         raise  # nothing is known to be wrong with the file
     except velcodec.FormatError as error:
@@ -66,7 +95,11 @@ def command(file: str, against: str | None, device: str) -> None:
         ) from error
     click.echo(f"{file}: {plural(count, 'map')}, every section whole, every map decoded")
     if measured is not None:
-        _print(measured, units)
+        _print(measured, header.units)
+        if compared:
+            waves.report(compared, measured.psnr, measured.ssim)
+            if waveform_picture is not None:
+                waves.write_picture(compared, header, waveform_picture)
         _judge(measured, file, count)
 
 
@@ -78,28 +111,18 @@ def _decode(archive: Archive) -> None:
 
 def _measure(archive: Archive, against: str) -> Measured:
     from velcodec import metrics
-    from velcodec.sources import layout, open_source
 
-    original, measured = open_source(against), Measured()
-    height, width = archive.map_shape
-    if layout(tuple(original.shape)) != (len(archive), height, width):
-        stop(f"{against} has shape {tuple(original.shape)} and the file {archive.shape}; name its original")
+    original, measured = open_original(archive, against), Measured()
     quality = archive.quality
     with progress(len(archive), "verify") as bar:
         for numbers, restored in read_blocks(archive, range(len(archive))):
-            v = _originals(original, numbers[0], numbers[-1] + 1).reshape(restored.shape)
+            v = read_maps(original, numbers)
             measured.psnr += metrics.psnr(v, restored).tolist()
             measured.ssim += metrics.ssim(v, restored).tolist()
             measured.max_error += metrics.max_error(v, restored).tolist()
             measured.broken += _broken(archive, quality, numbers[0], v, restored)
             bar.update(len(numbers))
     return measured
-
-
-def _originals(original: Any, start: int, stop: int) -> NDArray[Any]:
-    import numpy as np
-
-    return np.asarray(original[:, :] if len(original.shape) == 2 else original[start:stop])
 
 
 def _broken(

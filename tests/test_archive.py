@@ -128,10 +128,23 @@ def test_field_gradients_are_slopes(archive: Archive) -> None:
         assert close.mean() > 0.9
 
 
-def test_field_of_an_exact_map_is_refused(compressed: Compressed) -> None:
-    path = compressed(synth.generate("FlatVel_A", 1), lossless=True)
-    with velcodec.open(path) as archive, pytest.raises(velcodec.DataError, match="no latent"):
-        archive.field(0)
+def test_fields_of_maps_without_a_latent(compressed: Compressed) -> None:
+    """They pass through the samples and are straight between them, and level beyond the outermost."""
+    maps = synth.generate("CurveFault_A", 1)
+    with velcodec.open(compressed(maps, lossless=True)) as archive:
+        field = archive.field(0)
+        at = (2 * np.arange(70) + 1) / 70 - 1
+        points = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
+        np.testing.assert_allclose(field(points).reshape(70, 70), maps[0], rtol=1e-9)
+        between = np.random.default_rng(0).uniform(-0.98, 0.98, (200, 2))
+        values, slopes = field(between, unit="unit", gradient=True)
+        for axis in (0, 1):
+            step = np.zeros(2)
+            step[axis] = 1e-7
+            np.testing.assert_allclose((field(between + step) - values) / 1e-7, slopes[:, axis], atol=0.1)
+        edge = field(np.array([[-1.0, -1.0], [1.0, 1.0]]), gradient=True)
+        np.testing.assert_allclose(edge[0], maps[0][[0, -1], [0, -1]])
+        np.testing.assert_array_equal(edge[1], 0)
 
 
 def test_info(archive: Archive) -> None:

@@ -51,7 +51,7 @@ MAY = {
     },
     "writer": {
         "archive", "codebook", "container", "device", "encoder", "errors", "grid", "header", "modes", "request",
-        "tiles",
+        "sources", "tiles",
     },
     "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth"},
     "release": {"__version__", "codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},

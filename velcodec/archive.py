@@ -21,7 +21,7 @@ from .container import Entry, Footer
 from .decoder import MODES, Records, decode_records, has_latent, kinds_of, mode_name, read_records
 from .device import resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
-from .field import Field
+from .field import Field, of_latent, of_samples
 from .grid import Grid, Window, make_grid, resample
 from .header import Header, from_json
 from .residual import cast
@@ -320,15 +320,17 @@ class Archive:
         return out
 
     def field(self, index: int) -> Field:
-        """Map `index` as a continuous function of position. Raises DataError for a map without a latent."""
+        """Map `index` as a continuous function of position: its latent's, or its samples joined bilinearly."""
         row = self._row(index)
-        latent = self.latents([row])[0]
-        if not np.isfinite(latent).all():
-            raise DataError(
-                f"map {index} is stored as {self.quality.mode[row]} and has no latent; read it with shape= for other "
-                "grids, or compress with latent_only"
-            )
-        return Field(latent, self.codebook, self.header, resolve_device(self._device))
+        where = resolve_device(self._device)
+        if len(self.header.layout) == 1:
+            ((entry, _),) = self._by_block([row])
+            kind = int(self._records(entry).kinds[row - entry.first])
+            if has_latent(kind) and kind < container.KIND_RESIDUAL:
+                return Field(
+                    of_latent(self.latents([row])[0], self.codebook, self.header, where), self.header
+                )
+        return Field(of_samples(self[row]), self.header)
 
     def verify(self) -> None:
         """Read and decode every section. Raises FormatError at the first that is damaged, CodebookError."""
@@ -409,11 +411,13 @@ def decompress(
 ) -> NDArray[Any]:
     """Restore maps as an array laid out as the one given: (H', W'), (n, H', W') or (n, 1, H', W').
 
+    Slices of a volume lie along the axis that they were taken from.
+
     See `Archive.read` for the arguments and errors.
     """
     with Archive(path, codebook, device) as archive:
         out = archive.read(maps, shape, window)
-        return out.reshape(layout(archive.shape, out.shape))
+        return np.moveaxis(out.reshape(layout(archive.shape, out.shape)), 0, archive.header.axis)
 
 
 def layout(given: tuple[int, ...], read: tuple[int, ...]) -> tuple[int, ...]:

@@ -26,7 +26,7 @@ class Header:
     shape and dtype are those of the array given; a latent decodes to offset + scale x (decoder's value), clipped
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
     unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
-    how maps are cut.
+    how maps are cut. axis is the one of a 3-D array that its slices were taken along; shape has it first.
     """
 
     shape: tuple[int, ...]
@@ -43,6 +43,7 @@ class Header:
     unit: float | None = None
     tile: tuple[int, int] | None = None
     overlap: int = 0
+    axis: int = 0
 
     @property
     def features(self) -> int:
@@ -81,6 +82,8 @@ class Header:
             fields["unit"] = self.unit
         if self.tile is not None:
             fields["tile"] = [*self.tile, self.overlap]
+        if self.axis:
+            fields["axis"] = self.axis
         return fields
 
 
@@ -107,10 +110,12 @@ def from_json(fields: dict[str, Any]) -> Header:
             unit=_pair([fields["unit"], 0.0])[0] if "unit" in fields else None,
             tile=tuple(_integer(n) for n in fields["tile"][:2]) if "tile" in fields else None,  # type: ignore[arg-type]
             overlap=_integer(fields["tile"][2]) if "tile" in fields else 0,
+            axis=_integer(fields.get("axis", 0)),
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
+        ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
         ok = ok and (header.unit is None or header.unit >= 0)
         if header.tile is not None:
             ok = ok and len(fields["tile"]) == 3 and min(header.tile) >= 1

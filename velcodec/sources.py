@@ -82,6 +82,30 @@ def layout(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
+class Slices:
+    """A 3-D source read as a stack of its slices along an axis, (n, H, W), without a copy of the whole.
+
+    Takes the indices that a stack is read with: a map, a range of maps, or a map and two ranges of cells.
+    """
+
+    def __init__(self, source: Source, axis: int) -> None:
+        shape = tuple(int(n) for n in source.shape)
+        if len(shape) != 3 or not -3 <= axis < 3:
+            raise UsageError(
+                f"axis {axis} of shape {shape}: slices are taken along axis 0, 1 or 2 of a 3-D array"
+            )
+        self._source, self.axis = source, axis % 3
+        self.shape = (shape[self.axis], *(n for i, n in enumerate(shape) if i != self.axis))
+        self.dtype = source.dtype
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        first, *cells = index if isinstance(index, tuple) else (index,)
+        where: list[Any] = [*cells, slice(None), slice(None)][:2]
+        where.insert(self.axis, first)
+        part = np.asarray(self._source[tuple(where)])
+        return np.moveaxis(part, self.axis, 0) if isinstance(first, slice) else part
+
+
 def blocks(source: Source, size: int = 64) -> Iterator[NDArray[Any]]:
     """The maps of a source, in order, as arrays (up to size, H, W)."""
     n, height, width = layout(tuple(source.shape))

@@ -21,6 +21,7 @@ from .grid import Window
 from .header import DTYPES, Header, from_json
 from .modes import Maps
 from .request import Request
+from .sources import Slices
 from .tiles import Layout
 
 BLOCK_MAPS = 100  # of the adaptive modes: a map is reached by decoding its block
@@ -113,6 +114,7 @@ def compress(
     overwrite: bool = False,
     units: str = "m/s",
     spacing: tuple[float, float] = (10.0, 10.0),
+    axis: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compress velocity models into a .vlz file.
@@ -133,7 +135,8 @@ def compress(
         overwrite: replace an existing file.
         units: of the values; kept for the reader.
         spacing: (dz, dx) in metres.
-        progress: called with (maps done, maps in all) after each block.
+        axis: of a 3-D array, along which its slices are the maps; they are (H, W) of the other two axes in order.
+        progress: called with (maps done, maps in all) after each block; of large maps with their tiles.
 
     Returns:
         `Archive.info()` of the file written.
@@ -148,6 +151,10 @@ def compress(
     where = resolve_device(device)
     target = Path(path)
     shape, dtype = _checked(array)
+    if axis and not isinstance(array, Slices):
+        array = Slices(array, axis)
+    if isinstance(array, Slices):
+        shape, axis = array.shape, array.axis
     book = load_codebook(codebook)
     layout = _layout(shape[-2:], request)
     maps = shape[0] if len(shape) > 2 else 1
@@ -174,6 +181,7 @@ def compress(
         unit=_unit(request, low, high, dtype),
         tile=layout.tile if tiled else None,
         overlap=layout.overlap if tiled else 0,
+        axis=axis,
     )
     from_json(header.to_json())  # refuse here what a reader would refuse
     spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
@@ -185,7 +193,7 @@ def compress(
             block = Maps(samples, spans[[m for m, _ in where_from]])
             writer.write(encode_block(block, header, request, book, where))
             if progress is not None:
-                progress((first + count) // len(layout), maps)
+                progress(first + count, records)
         writer.finish(book, embed_codebook)
     with Archive(target, device=device) as archive:
         return archive.info()

@@ -4,6 +4,8 @@ A golden file holds its codebook, so that it stands alone, and a small one, so t
 lies what it must decode to. Files that exist are never written again.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import numpy as np
 import torch
 
 import velcodec
-from velcodec import codebook, decoders, prior, synth
+from velcodec import codebook, decoders, encoder, modes, prior, synth
 
 HERE = Path(__file__).parent
 LATENT = 8
@@ -47,16 +49,48 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     maps = synth.generate("FlatFault_A", 3, seed=5)
     holed = maps[:, ::5, ::7].copy()
     holed[1, 2, 3] = np.nan
-    low = {"psnr": 3.0, "effort": 2}
+    style = synth.generate("Style_A", 2, (24, 30), seed=5)
+    wide = synth.generate("FlatFault_A", 1, (80, 160), seed=5)[0]
     return {
         "entropy": ("siren", maps, {"latent_only": True, "effort": 2}),
         "warp": ("warp", maps[:, None], {"latent_only": True, "effort": 2}),
         "int8": ("siren", maps, {"latent_only": True, "latent": "int8", "effort": 2}),
         "fp16": ("siren", maps, {"latent_only": True, "latent": "fp16", "effort": 2}),
-        "mixed-nan": ("siren", holed, low),  # latents and an exact map in one block
+        "mixed-nan": (
+            "siren",
+            holed,
+            {"psnr": 3.0, "effort": 2},
+        ),  # several modes and an exact map in one block
+        "layered": ("siren", synth.generate("CurveVel_A", 3, seed=5), {"lossless": True}),
+        "edges": ("siren", maps, {"max_error": 10.0, "effort": 0}),
+        "smooth": ("siren", style, {"max_error": 0.5, "effort": 0}),
+        "smooth-exact": ("siren", style, {"lossless": True}),
+        "residual": ("siren", style, {"max_error": 100.0, "effort": 2}),
+        "tiles-of-latents": ("warp", wide, {"latent_only": True, "effort": 0}),
+        "tiles": ("siren", np.tile(wide, (4, 4))[:280, :600], {"max_error": 50.0, "effort": 0}),
+        "axis": ("siren", maps.transpose(1, 0, 2)[:40], {"lossless": True, "axis": 1}),
         "lossless-big-endian-f8": ("siren", maps[0, :20, :30].astype(">f8"), {"lossless": True}),
         "lossless-i2": ("siren", synth.generate("CurveVel_B", 4)[:, None].astype("<i2"), {"lossless": True}),
     }
+
+
+@contextmanager
+def residual_alone() -> Iterator[None]:
+    """With these codebooks a latent and a residual are never the cheapest: take the other modes away."""
+    names = ("as_layers", "as_quantised", "as_zstd")
+    kept = {name: getattr(modes, name) for name in names}
+    for name in names:
+        setattr(modes, name, lambda maps, *rest, **more: modes.nothing(len(maps)))
+    worth, encoder.WORTH = encoder.WORTH, 1e9
+    try:
+        yield
+    finally:
+        for name in names:
+            setattr(modes, name, kept[name])
+        encoder.WORTH = worth
+
+
+ONLY = {"residual": residual_alone}
 
 
 def main() -> None:
@@ -71,7 +105,10 @@ def main() -> None:
             print(f"kept {path.name}")
             continue
         book = folder / f"{family}.safetensors"
-        velcodec.compress(array, path, codebook=str(book), embed_codebook="always", device="cpu", **options)
+        with ONLY.get(name, nullcontext)():
+            velcodec.compress(
+                array, path, codebook=str(book), embed_codebook="always", device="cpu", **options
+            )
         with velcodec.open(path, device="cpu") as archive:
             native = velcodec.decompress(path, device="cpu")
             fine = archive.read([0], shape=(31, 47))
