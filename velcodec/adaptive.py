@@ -232,12 +232,18 @@ def write(code: Callable[[NDArray[np.int64], NDArray[np.uint8]], None], size: in
         size *= 2
 
 
-def read(code: Callable[[NDArray[np.int64], NDArray[np.uint8]], None], data: bytes) -> None:
-    """Run `code` on bytes that `write` gave. Raises FormatError where they end elsewhere or hold what cannot be."""
+def read(
+    code: Callable[[NDArray[np.int64], NDArray[np.uint8]], None], data: bytes, whole: bool = True
+) -> None:
+    """Run `code` on bytes that `write` gave, of which it reads the whole or the beginning.
+
+    Raises FormatError where they hold what cannot be, or end elsewhere.
+    """
     io = new_io(data)
     code(io, np.frombuffer(data, dtype=np.uint8).copy())
     # Four bytes are read ahead of the last decision, and `finish` writes one to four.
-    if io[BAD] or not len(data) <= io[AT] <= len(data) + 3:
+    ends = len(data) <= io[AT] <= len(data) + 3 or (not whole and io[AT] <= len(data) + 3)
+    if io[BAD] or not ends:
         raise FormatError("an adaptive stream does not hold the maps that its block states")
 
 

@@ -159,6 +159,8 @@ class Archive:
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
         psnr, error = container.quality_values(self._footer.psnr, self._footer.error)
+        if self.header.bound is not None:
+            error = np.minimum(error, self.header.bound)  # codes round up
         modes = self._modes()
         tiles = len(self.header.layout)
         if tiles == 1:
@@ -252,7 +254,7 @@ class Archive:
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
         if len(self.header.layout) == 1:
             for entry, places in self._by_block(rows):
-                records = self._records(entry)
+                records = self._records(entry, max(rows[p] for p in places))
                 wanted = [(rows[p] - entry.first, grid) for p in places]
                 for p, v in zip(
                     places, decode_records(records, wanted, self.header, self._codebook, where), strict=True
@@ -278,7 +280,7 @@ class Archive:
             wanted = [(record - entry.first, parts[record].grid) for record in chosen]
             for record, v in zip(
                 chosen,
-                decode_records(self._records(entry), wanted, self.header, self._codebook, where),
+                decode_records(self._records(entry, max(chosen)), wanted, self.header, self._codebook, where),
                 strict=True,
             ):
                 part = parts[record]
@@ -316,7 +318,7 @@ class Archive:
         rows = self._rows(maps)
         out = np.empty((len(rows), self.header.latent), dtype=np.float32)
         for entry, places in self._by_block(rows):
-            out[places] = self._records(entry).latents[[rows[p] - entry.first for p in places]]
+            out[places] = self._records(entry, entry.first).latents[[rows[p] - entry.first for p in places]]
         return out
 
     def field(self, index: int) -> Field:
@@ -325,7 +327,7 @@ class Archive:
         where = resolve_device(self._device)
         if len(self.header.layout) == 1:
             ((entry, _),) = self._by_block([row])
-            kind = int(self._records(entry).kinds[row - entry.first])
+            kind = int(self._records(entry, entry.first).kinds[row - entry.first])
             if has_latent(kind) and kind < container.KIND_RESIDUAL:
                 return Field(
                     of_latent(self.latents([row])[0], self.codebook, self.header, where), self.header
@@ -371,17 +373,25 @@ class Archive:
             raise FormatError(f"the block at map {entry.first} is not the one that the index names")
         return section.payload
 
-    def _parse(self, entry: Entry) -> Records:
+    def _parse(self, entry: Entry, until: int | None = None) -> Records:
         payload = self._payload(entry)
         needs = any(has_latent(int(k)) for k in kinds_of(payload, entry.count))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
-        book = self.codebook if needs else None
-        return read_records(payload, shapes, self.header, book)
+        return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
 
-    def _records(self, entry: Entry) -> Records:
+    def _records(self, entry: Entry, last: int) -> Records:
+        """A block, read at least as far as to record `last`; a few blocks are kept.
+
+        The first time it is read that far and no further, the second time whole.
+        """
+        wanted = last - entry.first + 1
         with self._lock:
-            records = self._kept.pop(entry.first, None) or self._parse(entry)
+            records = self._kept.pop(entry.first, None)
+            if records is None:
+                records = self._parse(entry, wanted)
+            elif records.until < wanted:
+                records = self._parse(entry)
             self._kept[entry.first] = records
             while len(self._kept) > KEPT_BLOCKS:
                 self._kept.popitem(last=False)

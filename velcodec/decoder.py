@@ -52,6 +52,7 @@ class Records:
 
     Attributes:
         kinds: (n,).
+        until: rows from here on have nothing stored.
         latents: (n, D) float32; NaN rows for records without one.
         stored: by row what is kept beside or instead of a latent: samples, layers, or integers.
         shapes: (h, w) of each record.
@@ -61,6 +62,7 @@ class Records:
     latents: NDArray[np.float32]
     stored: dict[int, Stored]
     shapes: Sequence[tuple[int, int]]
+    until: int
 
 
 def kinds_of(payload: bytes, count: int) -> NDArray[np.uint8]:
@@ -78,8 +80,11 @@ def read_records(
     shapes: Sequence[tuple[int, int]],
     header: Header,
     codebook: Codebook | None,
+    until: int | None = None,
 ) -> Records:
     """Parse a MAPS payload of records of some shapes. The codebook may be None where none has a latent.
+
+    Adaptive streams are read from their beginning: with `until` no further than to that row, which saves time.
 
     Raises:
         FormatError: a stream is not what the kinds say.
@@ -93,24 +98,28 @@ def read_records(
     for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
-    rows = np.flatnonzero(block.kinds == container.KIND_LAYERED).tolist()
+    until = len(shapes) if until is None else until
+    there = np.flatnonzero(block.kinds == container.KIND_LAYERED).tolist()
+    rows = [row for row in there if row < until]
     if rows:
         own = [shapes[row] for row in rows]
-        found = layers.decode(block.layers, own, dtype.newbyteorder("="), header.low, header.high)
+        native = dtype.newbyteorder("=")
+        found = layers.decode(block.layers, own, native, header.low, header.high, len(rows) == len(there))
         stored.update(zip(rows, found, strict=True))
     for data, smooth, kinds in (
         (block.edges, False, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
         (block.smooth, True, (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
         (block.residual, True, tuple(range(container.KIND_RESIDUAL, 256))),
     ):
-        rows = np.flatnonzero(np.isin(block.kinds, kinds)).tolist()
+        there = np.flatnonzero(np.isin(block.kinds, kinds)).tolist()
+        rows = [row for row in there if row < until]
         if rows:
             parted = [block.kinds[row] in EXACT_KINDS for row in rows]
             own = [shapes[row] for row in rows]
-            stored.update(
-                zip(rows, pixels.decode(data, own, parted, smooth, exact.mantissa(dtype)), strict=True)
-            )
-    return Records(block.kinds, latents, stored, shapes)
+            whole = len(rows) == len(there)
+            integers = pixels.decode(data, own, parted, smooth, exact.mantissa(dtype), whole)
+            stored.update(zip(rows, integers, strict=True))
+    return Records(block.kinds, latents, stored, shapes, until)
 
 
 def _read_latents(block: container.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:

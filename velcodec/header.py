@@ -27,6 +27,7 @@ class Header:
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
     unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
     how maps are cut. axis is the one of a 3-D array that its slices were taken along; shape has it first.
+    bound is the error that no sample passes, where one was asked for.
     """
 
     shape: tuple[int, ...]
@@ -44,6 +45,7 @@ class Header:
     tile: tuple[int, int] | None = None
     overlap: int = 0
     axis: int = 0
+    bound: float | None = None
 
     @property
     def features(self) -> int:
@@ -84,6 +86,8 @@ class Header:
             fields["tile"] = [*self.tile, self.overlap]
         if self.axis:
             fields["axis"] = self.axis
+        if self.bound is not None:
+            fields["bound"] = self.bound
         return fields
 
 
@@ -111,11 +115,13 @@ def from_json(fields: dict[str, Any]) -> Header:
             tile=tuple(_integer(n) for n in fields["tile"][:2]) if "tile" in fields else None,  # type: ignore[arg-type]
             overlap=_integer(fields["tile"][2]) if "tile" in fields else 0,
             axis=_integer(fields.get("axis", 0)),
+            bound=_pair([fields["bound"], 0.0])[0] if "bound" in fields else None,
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
         ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
+        ok = ok and (header.bound is None or header.bound > 0)
         ok = ok and (header.unit is None or header.unit >= 0)
         if header.tile is not None:
             ok = ok and len(fields["tile"]) == 3 and min(header.tile) >= 1

@@ -179,18 +179,26 @@ def encode(
 
 
 def decode(
-    data: bytes, shapes: list[tuple[int, int]], dtype: np.dtype[Any], low: float, high: float
+    data: bytes,
+    shapes: list[tuple[int, int]],
+    dtype: np.dtype[Any],
+    low: float,
+    high: float,
+    whole: bool = True,
 ) -> list[Layered]:
-    """A stream to the layered maps of some shapes (H, W). Raises FormatError where it does not hold them."""
+    """A stream, whole or not, to its first maps, of some shapes (H, W).
+
+    Raises FormatError where it does not hold them.
+    """
     floor, span = _range(low, high)
     maps: list[Layered] = []
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
         for height, width in shapes:
-            count, whole = _code_head(io, buffer, model, 1, 0)
+            count, integers = _code_head(io, buffer, model, 1, 0)
             numbers = np.zeros(count, dtype=np.int64)
-            if whole:
+            if integers:
                 _code_integers(io, buffer, model, span, numbers)
                 values = (numbers + floor).astype(dtype)
             else:
@@ -200,7 +208,7 @@ def decode(
             _code_depths(io, buffer, model, depths, height)
             maps.append(Layered(values, depths))
 
-    adaptive.read(code, data)
+    adaptive.read(code, data, whole)
     return maps
 
 

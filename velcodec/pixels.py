@@ -304,9 +304,17 @@ def encode(maps: list[Integers], smooth: bool, mantissa: int) -> tuple[bytes, ND
 
 
 def decode(
-    data: bytes, shapes: list[tuple[int, int]], parted: list[bool], smooth: bool, mantissa: int
+    data: bytes,
+    shapes: list[tuple[int, int]],
+    parted: list[bool],
+    smooth: bool,
+    mantissa: int,
+    all_of_it: bool = True,
 ) -> list[Integers]:
-    """A stream to maps of integers of some shapes (H, W). Raises FormatError where it does not hold them."""
+    """A stream, all of it or not, to its first maps of integers, of some shapes (H, W).
+
+    Raises FormatError where it does not hold them.
+    """
     maps: list[Integers] = []
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
@@ -317,7 +325,7 @@ def decode(
             parts = np.zeros(shape, np.int64) if has_parts else None
             maps.append(Integers(whole, coder.map(whole, 0, parts, mantissa), parts))
 
-    adaptive.read(code, data)
+    adaptive.read(code, data, all_of_it)
     return maps
 
 

@@ -182,6 +182,7 @@ def compress(
         tile=layout.tile if tiled else None,
         overlap=layout.overlap if tiled else 0,
         axis=axis,
+        bound=request.max_error,
     )
     from_json(header.to_json())  # refuse here what a reader would refuse
     spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
