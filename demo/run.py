@@ -1,6 +1,6 @@
 """The demo: compress, inspect and restore the bundled sample by the commands that a user would type.
 
-sample.npz -> psnr35.vlz, latent.vlz -> restored arrays at 70 x 70 and 280 x 280 -> demo.png and a table
+sample.npz -> archives, one a request -> restored arrays at 70 x 70 and 280 x 280 -> demo.png and a table
 """
 
 import shlex
@@ -58,12 +58,14 @@ def main() -> None:
         original = file["v"]
     print(f"{SAMPLE}: {len(original)} synthetic velocity models, four of each OpenFWI family\n")
     run(f"velcodec compress {SAMPLE} demo/output/psnr35.vlz --psnr 35")
+    run(f"velcodec compress {SAMPLE} demo/output/bound25.vlz --max-error 25")
+    run(f"velcodec compress {SAMPLE} demo/output/exact.vlz --lossless")
     run(f"velcodec compress {SAMPLE} demo/output/latent.vlz --latent-only")
     run("velcodec info demo/output/psnr35.vlz")
     run(f"velcodec verify demo/output/psnr35.vlz --against {SAMPLE}")
     run("velcodec decompress demo/output/latent.vlz demo/output/fine.npy --res 280")
     run(f"velcodec plot demo/output/latent.vlz -o demo/output/demo.png --maps ::4 --against {SAMPLE}")
-    copies = {name: restored(name) for name in ("psnr35.vlz", "latent.vlz")}
+    copies = {name: restored(name) for name in ("psnr35.vlz", "bound25.vlz", "exact.vlz", "latent.vlz")}
     zstd = zstandard.ZstdCompressor(level=22)
     rows = [
         row("raw float32", original.nbytes, original, None),
@@ -71,8 +73,15 @@ def main() -> None:
             "zstd -22, one map a file", sum(len(zstd.compress(v.tobytes())) for v in original), original, None
         ),
         row("zstd -22, all in one file", len(zstd.compress(original.tobytes())), original, None),
-        row("velcodec --psnr 35", (OUTPUT / "psnr35.vlz").stat().st_size, original, copies["psnr35.vlz"]),
-        row("velcodec --latent-only", (OUTPUT / "latent.vlz").stat().st_size, original, copies["latent.vlz"]),
+        *(
+            row(name, (OUTPUT / archive).stat().st_size, original, copies[archive])
+            for name, archive in (
+                ("velcodec --lossless", "exact.vlz"),
+                ("velcodec --max-error 25", "bound25.vlz"),
+                ("velcodec --psnr 35", "psnr35.vlz"),
+                ("velcodec --latent-only", "latent.vlz"),
+            )
+        ),
     ]
     print(f"{'':<34}{'bytes':>9}{'a map':>9}{'ratio':>9}   PSNR")
     print("\n".join(rows))

@@ -1,6 +1,7 @@
 """A reader of .vlz files written from format_spec.md alone: it imports nothing of velcodec.
 
-Plain and slow, with the decoder in numpy and float64. The numbers of the parts are those of the page's sections.
+Plain and slow, with the decoder in numpy and float64 and the adaptive coder in Python. The numbers of the parts are
+those of the page's sections.
 """
 
 import bisect
@@ -8,7 +9,8 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache, reduce
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +23,9 @@ from safetensors.numpy import load
 
 Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
-KINDS = EXACT, INT8, FP16, ENTROPY = 0, 1, 2, 16
+EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT = range(8)
+ENTROPY, RESIDUAL, MOST_TABLES = 16, 128, 112
+MODES, TILES = 1, 2  # features
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 
@@ -40,7 +44,9 @@ def need(condition: bool, what: str) -> None:
 
 class File(NamedTuple):
     data: bytes
+    features: int
     head: dict[str, Any]
+    tiles: list[tuple[range, range]]  # rows and columns of each tile of a map
     blocks: list[tuple[int, int, int, int]]  # offset, length, first, count of each MAPS section
     book: bytes | None
     quality: bytes
@@ -76,7 +82,7 @@ def stream(data: bytes, at: int, size: int | None) -> tuple[bytes, int]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~3, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     need(len(payload) <= 65536, "size of HEAD")
     head = json.loads(payload)
@@ -85,32 +91,43 @@ def parse(path: str | Path) -> File:
     need(len(shape) < 4 or shape[1] == 1, "shape")
     need(head["dtype"] in DTYPES and head["coder"] == "velcodec-1", "dtype or coder")
     need(len(head["units"]) <= 256 and 1 <= head["codebook"]["latent"] <= 4096, "units or latent")
+    need(("unit" in head, "tile" in head) == (bool(required & MODES), bool(required & TILES)), "features")
+    need(head.get("axis", 0) == 0 or (head["axis"] in (1, 2) and len(shape) == 3), "axis")
+    need(0 < head.get("bound", 1) < math.inf, "bound")
+    need(math.isfinite(head.get("unit", 0)) and head.get("unit", 0) >= 0, "unit")
+    h, w, overlap = head.get("tile", [*shape[-2:], 0])
+    need(min(h, w) >= 1 and 0 <= overlap <= min(h, w) / 2, "tile")
+    rows, columns = cut(shape[-2], h, overlap), cut(shape[-1], w, overlap)
+    tiles = [(z, x) for z in rows for x in columns]
+    records = len(tiles) * (shape[0] if len(shape) > 2 else 1)
     tail = len(data) - 24
     foot_at, length, crc, signature = unpack("<QII8s", data, tail)
     need(signature == END_SIGNATURE and crc == google_crc32c.value(data[tail : tail + 12]), "tail")
     need(foot_at + length == tail, "place of FOOT")
     _, _, foot = section(data, foot_at, b"FOOT", length)
     book_at, book_length, blocks = unpack("<QII", foot, 0)
-    at, maps, index = 36 + len(payload), 0, []
+    at, done, index = 36 + len(payload), 0, []
     for i in range(blocks):
         offset, length, first, count = unpack("<QIII", foot, 16 + 20 * i)
-        need((offset, first) == (at, maps) and 1 <= count <= 4096, "index")
+        need((offset, first) == (at, done) and 1 <= count <= 4096, "index")
         index.append((offset, length, first, count))
-        at, maps = at + length, maps + count
-    need(maps == (shape[0] if len(shape) > 2 else 1), "number of maps")
+        at, done = at + length, done + count
+    need(done == records <= 2147483647, "number of records")
     need(book_at in (0, at) and at + book_length == foot_at, "the sections do not follow one another")
     book = section(data, book_at, b"BOOK", book_length)[2] if book_at else None
-    codes, end = stream(foot, 16 + 20 * blocks, 4 * maps)
+    codes, end = stream(foot, 16 + 20 * blocks, 4 * records)
     need(end == len(foot), "FOOT has bytes left over")
-    return File(data, head, index, book, codes)
+    return File(data, required, head, tiles, index, book, codes)
 
 
 def quality(path: str | Path) -> tuple[Array, Array]:
-    """PSNR in dB (inf: exact) and maximum error (inf: not bounded) of each map, (n,) each."""
-    planes = np.frombuffer(parse(path).quality, np.uint8).reshape(4, -1).astype(float)
+    """PSNR in dB (inf: exact) and maximum error (inf: not bounded) of each record, (r,) each."""
+    file = parse(path)
+    planes = np.frombuffer(file.quality, np.uint8).reshape(4, -1).astype(float)
     psnr, error = planes[0] + 256 * planes[1], planes[2] + 256 * planes[3]
     with np.errstate(over="ignore"):
         bound = np.where(error == 65535, np.inf, 2 ** ((error - 1024) / 32))
+    bound = np.minimum(bound, file.head.get("bound", np.inf))
     return np.where(psnr == 65535, np.inf, 0.05 * psnr), np.where(error == 0, 0, bound)
 
 
@@ -141,8 +158,9 @@ def symbols(data: bytes, tables: Iterator[tuple[list[int], int]]) -> Iterator[li
 
 
 def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array]) -> dict[int, Array]:
-    """Latents of the entropy-coded maps of a block."""
-    groups = [(int(k) - ENTROPY, np.flatnonzero(kinds == k)) for k in np.unique(kinds) if k >= ENTROPY]
+    """Latents of the entropy-coded records of a block."""
+    table = np.where(kinds >= RESIDUAL, kinds.astype(int) - RESIDUAL, kinds.astype(int) - ENTROPY)
+    groups = [(int(t), np.flatnonzero(table == t)) for t in np.unique(table) if t >= 0]
     low, size, step = prior["prior.low"].astype(int), prior["prior.size"].astype(int), prior["prior.step"]
     need(all(t < len(step) for t, _ in groups), "a table set that the codebook has not")
     ends = np.cumsum(size).reshape(size.shape)
@@ -251,43 +269,568 @@ class Decoder:
         return np.asarray(self.layer("out", h)[0])
 
 
-# 4, 5: maps
+# 9: the adaptive coder
+
+KNOTS = [1, 1, 3, 8, 22, 60, 162, 439, 1179, 3108, 7812, 17625, 32768, 47911, 57724, 62428, 64357, 65097]
+KNOTS += [65374, 65476, 65514, 65528, 65533, 65535, 65535]
+
+
+def clip(v: int, most: int) -> int:
+    return min(max(v, -most), most)
+
+
+@cache
+def squash(s: int) -> int:
+    k, f = (s + 3072) >> 8, (s + 3072) % 256
+    return max(1, (KNOTS[k] * (256 - f) + KNOTS[k + 1] * f) // 256)
+
+
+@cache
+def stretch(sixteenth: int) -> int:
+    """Of p // 16: the least s whose squash comes to the middle of this sixteenth."""
+    return next((s for s in range(-3071, 3072) if squash(s) >= 16 * sixteenth + 8), 3071)
+
+
+@cache
+def confidence(n: int) -> int:
+    return sum(n >= least for least in (1, 2, 4, 8, 32))
+
+
+class Coder:
+    """The range coder of decisions."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.at = data, 4
+        self.low, self.high, self.code = 0, 2**32 - 1, int.from_bytes(data[:4].ljust(4, b"\0"), "big")
+
+    def decide(self, p: int) -> int:
+        r = self.high - self.low
+        middle = self.low + (r >> 16) * p + ((r % 2**16 * p) >> 16)
+        bit = int(self.code <= middle)
+        if bit:
+            self.high = middle
+        else:
+            self.low = middle + 1
+        while self.low >> 24 == self.high >> 24:
+            byte = self.data[self.at] if self.at < len(self.data) else 0
+            self.low, self.high = 256 * self.low % 2**32, 256 * self.high % 2**32 + 255
+            self.code = 256 * self.code % 2**32 + byte
+            self.at += 1
+        return bit
+
+    def even(self, count: int) -> int:
+        low, high = 0, count
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.decide(min(max((high - middle) * 65536 // (high - low), 1), 65535)):
+                low = middle
+            else:
+                high = middle
+        return low
+
+    def end(self) -> None:
+        need(len(self.data) <= self.at <= len(self.data) + 3, "an adaptive stream ends elsewhere")
+
+
+class Model:
+    """Slots and weights of one model, and the numbers that are read with it."""
+
+    def __init__(
+        self, coder: Coder, inputs: int, slots: int, selectors: int, speed: int, limit: int = 255
+    ) -> None:
+        self.coder, self.slots, self.speed, self.limit = coder, slots, speed, limit
+        self.seen: list[dict[int, tuple[int, int]]] = [{} for _ in range(inputs)]  # p, n of slots used
+        first = 131072 // (inputs + 2)
+        start = [0, first // 3, first // 2, 3 * first // 4, first, first]
+        self.w = [[list(start) for _ in range(inputs)] for _ in range(selectors)]
+
+    def mixed(self, j: int, slots: Sequence[int]) -> int:
+        total, used = 0, []
+        for seen, w, s in zip(self.seen, self.w[j], slots, strict=True):
+            p, n = seen.get(s, (32768, 0))
+            c, x = confidence(n), stretch(p >> 4)
+            total += w[c] * x
+            used.append((seen, w, s, p, n, c, x))
+        m = min(max(squash(clip(total >> 16, 3071)), 24), 65512)
+        bit = self.coder.decide(m)
+        target = 65535 * bit
+        e = (target - m) * self.speed
+        for seen, w, s, p, n, c, x in used:
+            w[c] = (w[c] + ((x * e + 2**17) >> 18) + 2**31) % 2**32 - 2**31
+            rate = 131072 // (2 * n + 3)
+            seen[s] = p + (((target - p) * rate) >> 16), min(n + 1, self.limit)
+        return bit
+
+    def flag(self, h: Sequence[int], node: int, j: int) -> int:
+        return self.mixed(j, [blend(one, node) % self.slots for one in h])
+
+    def signed(self, h: Sequence[int], j: int, ways: int) -> int:
+        if not self.flag(h, 0, j):
+            return 0
+        negative, digits, v = self.flag(h, 1, j + ways), 0, 1
+        while digits < 40 and self.flag(h, 2 + 2 * digits + negative, j + 2 * ways):
+            digits += 1
+        for k in range(digits - 1, -1, -1):
+            node = 96 + 8 * digits + v
+            v = 2 * v + (self.flag(h, node, j + 2 * ways) if k >= digits - 3 else self.coder.decide(32768))
+        return -v if negative else v
+
+    def tree(self, h: Sequence[int], count: int) -> int:
+        """A number of `count` binary digits, with a one before them."""
+        node = 1
+        for _ in range(count):
+            node = 2 * node + self.flag(h, node, 0)
+        return node
+
+
+def blend(h: int, v: int) -> int:
+    t = ((h ^ (v % 2**24)) * 2654435761) % 2**32
+    return t ^ (t >> 15)
+
+
+def mix(*numbers: int) -> int:
+    """The page's hash."""
+    return reduce(blend, numbers)
+
+
+# 10.1: layers
+
+
+def layered(
+    data: bytes, shapes: list[tuple[int, int]], dtype: np.dtype[Any], bounds: tuple[float, float]
+) -> list[Array]:
+    coder = Coder(data)
+    model = Model(coder, 8, 65536, 15, 6)
+    base, top = math.floor(bounds[0]), math.ceil(bounds[1])
+    span = top - base + 1
+    if span > 2**24 or max(abs(base), abs(top)) >= 2**52:
+        span = 0
+    maps = []
+    for rows, columns in shapes:
+        h = [mix(1, 0)] * 8
+        whole = model.flag(h, 0, 0)
+        count = model.tree(h, 6) - 63
+        if whole:
+            values = np.array([base + v for v in layer_values(model, count, span)]).astype(dtype)
+        else:
+            values = patterns(coder, count, dtype)
+        depths = layer_depths(model, count - 1, rows, columns)
+        place = sum(
+            (np.arange(rows)[:, None] >= np.array(d)[None] for d in depths), np.zeros((rows, columns), int)
+        )
+        maps.append(values[place])
+    coder.end()
+    return maps
+
+
+def patterns(coder: Coder, count: int, dtype: np.dtype[Any]) -> Array:
+    data = bytes(coder.even(256) for _ in range(count * dtype.itemsize))
+    return np.frombuffer(data, dtype.newbyteorder(">"))
+
+
+def layer_values(model: Model, count: int, span: int) -> list[int]:
+    rising = model.flag([mix(2, 0)] * 8, 0, 0)
+    floor, found = 0, list[int]()
+    for i in range(count):
+        left, k = span - floor, count - i
+        need(left >= 1, "values of layers")
+        f = 16 * left // span
+        before = 0 if rising or i == 0 else 1 + 8 * found[-1] // span
+        h = [mix(3, rising), mix(4, rising, k), mix(5, rising, k, i), mix(6, rising, i), mix(7, rising, f)]
+        h += [mix(8, rising, f, k), mix(9, before), mix(10, rising, min(i, 1))]
+        part = model.tree(h, 4) - 16
+        first, last = -(-part * left // 16), -(-(part + 1) * left // 16)
+        need(last > first, "values of layers")
+        found.append(floor + first + model.coder.even(last - first))
+        if rising:
+            floor = found[-1] + 1
+    return found
+
+
+def layer_depths(model: Model, interfaces: int, rows: int, columns: int) -> list[list[int]]:
+    c = interfaces
+    d: list[list[int]] = []
+    none = [0] * columns
+    for i in range(interfaces):
+        over_line, line = d[i - 1] if i else none, list[int]()
+        gap = seen = 0
+        for x in range(columns):
+            above = over_line[x]
+            if above == rows:
+                line.append(rows)
+                continue
+            if x == 0:
+                before = above - d[i - 2][0] if i > 1 else above
+                k = c - i
+                h = [mix(11, i, c), mix(12, before), mix(13, before, c), mix(14, above), mix(15, i, k)]
+                h += [mix(16, rows - above), mix(17, rows - above - before, k), mix(18, k)]
+                depth = above + before + model.signed(h, 0, 5)
+            else:
+                y1, y2, y3, y4, y5 = (line[max(x - n, 0)] for n in range(1, 6))
+                e1, e2, e3 = y1 - y2, y2 - y3, y3 - y4
+                g = g1 = ahead = ahead2 = away = last = wide = 0
+                if i:
+                    over, after = over_line[x - 1], over_line[min(x + 1, columns - 1)]
+                    g, g1 = above - over, over - over_line[max(x - 2, 0)]
+                    ahead, ahead2 = after - above, over_line[min(x + 2, columns - 1)] - after
+                    if y1 < rows and over < rows:
+                        gap, seen = gap + y1 - over, seen + 1
+                    away = clip(8 * (y1 - over) - 8 * gap // max(seen, 1), 40)
+                    last, wide = int(after == rows), y1 - over
+                edge = (i > 0) + 2 * (y1 == rows) + 4 * last
+                near = [clip(v, 3) for v in (g, g1, ahead, ahead2)]
+                h = [mix(21, e1, e2, edge), mix(22, e1, e2, e3, g, edge), mix(23, g, g1, ahead, e1)]
+                h += [mix(24, away // 4, e1 - g1, edge), mix(25, away // 2, e1 - g1, g, ahead)]
+                h += [mix(26, *near, e1, e2), mix(27, y1 - y5, e1, g + ahead, edge)]
+                h += [mix(28, wide, e1, e2, g, min(x, 3))]
+                depth = y1 + (g if i else e1) + model.signed(h, 1 + edge % 4, 5)
+            need(above <= depth <= rows, "depths of layers")
+            line.append(depth)
+        d.append(line)
+    return d
+
+
+# 10.2 to 10.5: integers
+
+Grid = list[list[int]]
+WIDE_UP = [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, -1), (2, 1), (1, -2), (1, 2), (0, 3), (3, 0)]
+
+
+class Whole(NamedTuple):
+    q: Grid
+    code: int
+    parts: Grid | None
+
+
+def integers(
+    data: bytes, shapes: list[tuple[int, int]], parted: list[bool], smooth: bool, mantissa: int
+) -> list[Whole]:
+    """The records of an edges, smooth or residual stream."""
+    coder = Coder(data)
+    codes = Model(coder, 1, 256, 1, 2, limit=30)
+    near, calm = Model(coder, 13, 262144, 56, 14), Model(coder, 3, 65536, 1, 6)
+    texture, of_parts = Model(coder, 10, 262144, 96, 5), Model(coder, 5, 65536, 6, 6)
+    weights = [coder.even(65536) - 32768 for _ in range(13)] if smooth else []
+    found = []
+    for shape, has_parts in zip(shapes, parted, strict=True):
+        node = 1
+        for _ in range(8):
+            node = 2 * node + codes.mixed(0, [node])
+        code, q, off = node - 256, Seen(*shape), Seen(*shape)
+        for z in range(shape[0]):
+            for x in range(shape[1]):
+                where = (q, z, x)
+                value = (
+                    smooth_sample(texture, weights, off, *where)
+                    if smooth
+                    else edges_sample(near, calm, *where)
+                )
+                need(abs(value) < 2**36, "an integer is too large")
+                q.rows[z][x] = value
+        need(not has_parts or code <= 24, "digits of parts")
+        parts = parts_of(of_parts, q.rows, code, mantissa) if has_parts else None
+        found.append(Whole(q.rows, code, parts))
+    coder.end()
+    return found
+
+
+class Seen:
+    """A map of integers as a model sees it."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self.rows: Grid = [[0] * width for _ in range(height)]
+
+    def around(self, z: int, x: int, row: int, column: int) -> int:
+        """The sample at (row, column) as (z, x) sees it."""
+        if row >= 0 and 0 <= column < self.width:
+            return self.rows[row][column]
+        if z == 0:
+            return self.rows[0][x - 1] if x else 0
+        if row < 0:
+            return self.rows[0][min(max(column, 0), self.width - 1)]
+        if column >= self.width:
+            return self.rows[row][-1]
+        if row:
+            return self.rows[row - 1][0]
+        need(column >= -2, "no model looks there")
+        if column == -1:
+            return 0 if self.width == 1 else self.rows[0][1 if self.width >= 3 else 0]
+        return self.rows[0][0] if self.width >= 2 else 0
+
+    def or_zero(self, row: int, column: int) -> int:
+        return self.rows[row][column] if row >= 0 and 0 <= column < self.width else 0
+
+
+def edges_sample(near: Model, calm: Model, q: Seen, z: int, x: int) -> int:
+    left, left2, left3 = (q.around(z, x, z, x - k) for k in (1, 2, 3))
+    up_left2, up_left, up, up_right, up_right2, up_right3 = (
+        q.around(z, x, z - 1, x + k) for k in range(-2, 4)
+    )
+    up2_left, up2, up2_right = (q.around(z, x, z - 2, x + k) for k in (-1, 0, 1))
+    up3 = q.around(z, x, z - 3, x)
+    around = {left, left2, up_left, up_left2, up_right, up_right2, up2, up2_left, up2_right}
+    known = around == {up}
+    if known:
+        far = (up3 == up) + 2 * (left3 == up) + 4 * (up_right3 == up)
+        if calm.flag([mix(1, far), mix(2, min(z, 255) // 2, far), mix(3, up, far)], 0, 0):
+            return up
+    like = digits_of(
+        left == up, up_left == up, up_right == up, up_left == left, left2 == left, up2 == up,
+        up_right2 == up_right, up2_right == up_right, up_left2 == up_left, up2_left == up_left, up_right == left,
+    )  # fmt: skip
+    like2 = digits_of(
+        up3 == up2, left3 == left2, up_right3 == up_right2, up2 == up_right, left2 == up_left2, up2_right == up2,
+        up2_left == up2, left2 == up_left,
+    )  # fmt: skip
+    h = [mix(1, like), mix(2, like, like2), mix(3, up - up_left, left - up_left)]
+    h += [mix(4, up - up_left, left - up_left, up_right - up), mix(5, up, left, up_right)]
+    h += [mix(6, like % 128, min(z, 63) // 2)]
+    h += [mix(7, up - up2, up_right - up2_right, up_left - up2_left, left - up_left)]
+    h += [mix(8, left - left2, up_left - up_left2, up - up_left)]
+    h += [mix(9, left - up, up_left - up, up_right - up, up2 - up, left2 - up)]
+    h += [mix(10, like, like2 % 8, up_right - up, left - up, up_right2 - up), mix(11, up, up2, up3)]
+    h += [mix(12, up, up_right, up_right2, up_right3), mix(13, left, left2, left3)]
+    way = (left == up) + 2 * (up_right == up) + 4 * (up_left == up)
+    tried = []
+    for k, candidate in enumerate((up, left, up_right, up_left)):
+        if candidate not in tried and not (k == 0 and known) and near.flag(h, 200 + k, 8 * k + way):
+            return candidate
+        tried.append(candidate)
+    base = min(max(left + up - up_left, min(left, up)), max(left, up))
+    return base + near.signed(h, 32 + way, 8)
+
+
+def digits_of(*bits: bool) -> int:
+    return sum(bit << j for j, bit in enumerate(bits))
+
+
+def level(v: int) -> int:
+    k = v.bit_length() - 3
+    return v if v < 8 else 4 + 4 * k + (v >> k) % 4
+
+
+def smooth_sample(model: Model, weights: list[int], off: Seen, q: Seen, z: int, x: int) -> int:
+    """The next sample; `off` is kept up."""
+    total = weights[12]
+    for weight, (up, to_left) in zip(weights[:12], WIDE_UP, strict=True):
+        total += weight * q.around(z, x, z - up, x - to_left)
+    guess = total >> 8
+    base, part = (guess + 8) >> 4, (guess + 8) % 16
+    left, up, up2 = q.around(z, x, z, x - 1), q.around(z, x, z - 1, x), q.around(z, x, z - 2, x)
+    up_left, up_right = q.around(z, x, z - 1, x - 1), q.around(z, x, z - 1, x + 1)
+    o_left, o_up, o_up_right = off.or_zero(z, x - 1), off.or_zero(z - 1, x), off.or_zero(z - 1, x + 1)
+    total = 4 * abs(o_left) + 4 * abs(o_up) + 2 * abs(off.or_zero(z - 1, x - 1)) + 2 * abs(o_up_right)
+    rough = level((total + abs(off.or_zero(z, x - 2)) + abs(off.or_zero(z - 2, x)) + 8) // 7)
+    steep = level(abs(left - up_left) + abs(up - up_left) + abs(up - up_right))
+
+    def by(v: int) -> int:
+        return clip((16 * v - guess) // 8, 20)
+
+    h = [mix(1, rough), mix(2, rough, steep), mix(3, part, rough // 2)]
+    h += [mix(4, level(abs(o_left)), level(abs(o_up)), level(abs(o_up_right)) // 2)]
+    h += [mix(5, by(left), by(up), rough // 3)]
+    h += [mix(6, clip(o_left, 3), clip(o_up, 3), part // 4, rough // 3), mix(7, steep, min(z, 31) // 4)]
+    h += [mix(8, clip(o_left, 2), clip(o_up, 2), clip(o_up_right, 2), part // 2)]
+    h += [mix(9, by(up_right), by(left)), mix(10, by(up_left), by(up2))]
+    value = base + model.signed(h, min(rough, 31), 32)
+    off.rows[z][x] = (16 * value - guess) // 8
+    return value
+
+
+def parts_of(model: Model, q: Grid, b: int, mantissa: int) -> Grid:
+    height, width = len(q), len(q[0])
+    parts = [[0] * width for _ in q]
+    memory: dict[int, tuple[int, int]] = {}
+
+    def at(z: int, x: int) -> int:
+        return q[min(max(z, 0), height - 1)][min(max(x, 0), width - 1)]
+
+    for z in range(height):
+        for x in range(width):
+            v = q[z][x]
+            lefts = [parts[z][x - 1]] if x and q[z][x - 1] == v else []
+            ups = [parts[z - 1][x]] if z and q[z - 1][x] == v else []
+            key, kept = memory.get(v % 4096, (None, 0))
+            lasts = [kept] if key == v else []
+            asked = [lefts, [n for n in ups if n not in lefts]]
+            asked.append([n for n in lasts if n not in asked[0] + asked[1]])
+            tried = digits_of(*(bool(candidates) for candidates in asked))
+            left, up, last = sum(lefts), sum(ups), sum(lasts)
+            edges = 0
+            for k in range(-2, 2):
+                edges = 2 * edges + (at(z, x + k) != at(z, x + k + 1))
+                edges = 2 * edges + (at(z + k, x) != at(z + k + 1, x))
+            state = tried + 8 * (left != 0) + 16 * (up != 0) + 32 * (last != 0)
+            h = [mix(1, state), mix(2, state, edges), mix(3, edges, tried), mix(4, v, state)]
+            h += [mix(5, left, up, tried)]
+            for k, candidates in enumerate(asked):
+                if candidates and model.flag(h, 200 + k, k):
+                    part = candidates[0]
+                    break
+            else:
+                exponent = max((abs(v) - 1).bit_length() - 1, 0) if v else 0
+                part = model.signed(h, 3, 1) << min(max(b - max(mantissa - exponent, 0), 0), b)
+            parts[z][x] = part
+            memory[v % 4096] = v, part
+    return parts
+
+
+# 10.6: values
+
+ROOTS = [1.0, 1.0905077326652577, 1.189207115002721, 1.2968395546510096]
+ROOTS += [1.4142135623730951, 1.5422108254079407, 1.681792830507429, 1.8340080864093424]
+
+
+def step(unit: float, code: int) -> float:
+    octave, i = divmod(code - 128, 8)
+    return math.ldexp(unit * ROOTS[i], octave)
+
+
+def converted(values: Array, dtype: np.dtype[Any]) -> Array:
+    return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
+
+
+# 11: tiles
+
+
+def cut(n: int, t: int, overlap: int) -> list[range]:
+    """The cells of each tile of an axis."""
+    if n <= t:
+        return [range(n)]
+    if not overlap:
+        return [range(a, min(a + t, n)) for a in range(0, n, t)]
+    starts = [min(i * (t - overlap), n - t) for i in range(math.ceil((n - overlap) / (t - overlap)))]
+    return [range(a, a + t) for a in starts]
+
+
+def ramps(axis: list[range]) -> dict[range, Array]:
+    """The weight of each tile's cells along an axis."""
+    raw = []
+    for i, tile in enumerate(axis):
+        ramp = np.ones(len(tile))
+        c = np.array(tile) + 0.5
+        if i and axis[i - 1].stop > tile.start:
+            ramp = np.minimum(ramp, (c - tile.start) / (axis[i - 1].stop - tile.start))
+        if i + 1 < len(axis) and axis[i + 1].start < tile.stop:
+            ramp = np.minimum(ramp, (tile.stop - c) / (tile.stop - axis[i + 1].start))
+        raw.append(np.maximum(ramp, 1e-9))
+    total = np.zeros(axis[-1].stop)
+    for tile, ramp in zip(axis, raw, strict=True):
+        total[tile.start : tile.stop] += ramp
+    return {tile: ramp / total[tile.start : tile.stop] for tile, ramp in zip(axis, raw, strict=True)}
+
+
+def assembled(file: File, records: list[Array], dtype: np.dtype[Any]) -> Array:
+    """One map of its tiles."""
+    overlap = file.head["tile"][2] if file.features & TILES else 0
+    out = np.zeros(file.head["shape"][-2:], float if overlap else dtype)
+    down, across = (ramps(sorted({tile[k] for tile in file.tiles}, key=lambda r: r.start)) for k in (0, 1))
+    for (z, x), values in zip(file.tiles, records, strict=True):
+        part = np.s_[z.start : z.stop, x.start : x.stop]
+        if overlap:
+            out[part] += down[z][:, None] * across[x] * values
+        else:
+            out[part] = values
+    return converted(out, dtype) if overlap else out
+
+
+# 5: blocks and maps
+
+
+def known(kind: int, features: int) -> bool:
+    plain = kind <= FP16 or ENTROPY <= kind < ENTROPY + MOST_TABLES
+    late = kind <= SMOOTH_EXACT or RESIDUAL <= kind < RESIDUAL + MOST_TABLES
+    return plain or (late and bool(features & MODES))
+
+
+def streams(payload: bytes, features: int, sizes: list[int | None], end: int) -> list[bytes]:
+    """What the streams after the kinds hold."""
+    mask = 0b1111
+    if features & MODES:
+        (mask,) = unpack("<H", payload, end)
+        end += 2
+    else:
+        sizes = sizes[:4]
+    need(mask >> len(sizes) == 0, "a stream that is not known")
+    held = []
+    for i, size in enumerate(sizes):
+        data = b""
+        if mask >> i & 1:
+            data, end = stream(payload, end, size)
+        need(size in (None, len(data)), "a stream is missing")
+        held.append(data)
+    need(end == len(payload), "MAPS has bytes left over")
+    return held
+
+
+def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list[Book]) -> list[Array]:
+    """The records of a MAPS section."""
+    head, dtype = file.head, np.dtype(file.head["dtype"])
+    d, unit = head["codebook"]["latent"], float(head.get("unit", 0))
+    (offset, scale), (low, high) = head["normalisation"], head["range"]
+    data, end = stream(payload, 0, len(shapes))
+    kind = np.frombuffer(data, np.uint8)
+    need(all(known(k, file.features) for k in data), "a kind that is not known")
+
+    def of(*kinds: int) -> list[int]:
+        return [i for i, k in enumerate(data) if k in kinds]
+
+    raw = [shapes[i][0] * shapes[i][1] * dtype.itemsize for i in of(EXACT)]
+    own = [of(LAYERED), of(EDGES, EDGES_EXACT), of(SMOOTH, SMOOTH_EXACT), of(*range(RESIDUAL, 256))]
+    sizes: list[int | None] = [None if max(data) >= ENTROPY else 0, len(of(INT8)) * (4 + d)]
+    sizes += [len(of(FP16)) * 2 * d, sum(raw), *(None if rows else 0 for rows in own)]
+    held = [*streams(payload, file.features, sizes, end), b"", b"", b"", b""]
+    found: dict[int, Array] = {}
+    at = 0
+    for i, size in zip(of(EXACT), raw, strict=True):
+        found[i] = np.frombuffer(held[3][at : at + size], dtype).reshape(shapes[i])
+        at += size
+    if own[0]:
+        drawn = layered(held[4], [shapes[i] for i in own[0]], dtype, (low, high))
+        found |= zip(own[0], (m.astype(dtype) for m in drawn), strict=True)
+    corrections: dict[int, Array] = {}
+    mantissa = np.finfo(dtype).nmant if dtype.kind == "f" else 0
+    for rows, message, smooth in zip(own[1:], held[5:8], (False, True, True), strict=True):
+        parted = [data[i] in (EDGES_EXACT, SMOOTH_EXACT) for i in rows]
+        if not rows:
+            continue
+        for i, w in zip(
+            rows, integers(message, [shapes[i] for i in rows], parted, smooth, mantissa), strict=True
+        ):
+            q = np.array(w.q)
+            if w.parts is None:
+                corrections[i] = q * step(unit, w.code)
+            elif dtype.kind in "iu":
+                found[i] = q.astype(dtype)
+            else:
+                found[i] = (q + np.array(w.parts) / 2**w.code).astype(dtype)
+    for i in of(EDGES, SMOOTH):
+        found[i] = converted(np.clip(corrections[i], low, high), dtype)
+    if len(found) < len(shapes):
+        need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
+        decoder = Decoder(books[0])
+        latents = entropy_latents(held[0], kind, books[0].tensors) if max(data) >= ENTROPY else {}
+        eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (d,))])
+        latents |= zip(of(INT8), eight["s"][:, None] * eight["q"].astype(np.float32), strict=True)
+        latents |= zip(of(FP16), np.frombuffer(held[2], "<f2").reshape(-1, d), strict=True)
+        for i, y in latents.items():
+            value = offset + scale * decoder.output(y, *shapes[i]) + corrections.get(i, 0)
+            found[i] = converted(np.clip(value, low, high), dtype)
+    return [found[i] for i in range(len(shapes))]
 
 
 def read(path: str | Path, codebook_path: str | Path | None = None) -> list[Array]:
     """All maps, (H, W) each, in the file's dtype; the codebook is the one named, else the embedded one."""
     file = parse(path)
-    dtype, d = np.dtype(file.head["dtype"]), file.head["codebook"]["latent"]
-    height, width = file.head["shape"][-2:]
-    (offset, scale), (low, high) = file.head["normalisation"], file.head["range"]
     given = Path(codebook_path).read_bytes() if codebook_path is not None else None
     books = [parse_book(data) for data in (given, file.book) if data is not None]
     need(all(book.sha256 == file.head["codebook"]["sha256"] for book in books), "another codebook")
-    maps: list[Array] = []
+    shapes = [(len(z), len(x)) for z, x in file.tiles]
+    records: list[Array] = []
     for at, length, first, count in file.blocks:
         *place, payload = section(file.data, at, b"MAPS", length)
-        need(place == [first, count], "a MAPS section of other maps")
-        kinds, end = stream(payload, 0, count)
-        kind = np.frombuffer(kinds, np.uint8)
-        need(all(k in KINDS or k > ENTROPY for k in kinds), "a kind that is not known")
-        entropy, end = stream(payload, end, None if max(kinds) >= ENTROPY else 0)
-        eight, end = stream(payload, end, kinds.count(INT8) * (4 + d))
-        half, end = stream(payload, end, kinds.count(FP16) * 2 * d)
-        exact, end = stream(payload, end, kinds.count(EXACT) * height * width * dtype.itemsize)
-        need(end == len(payload), "MAPS has bytes left over")
-        stored = np.frombuffer(exact, dtype).reshape(-1, height, width)
-        block = dict(zip(np.flatnonzero(kind == EXACT), stored, strict=True))
-        if len(block) < count:
-            need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
-            decoder = Decoder(books[0])
-            latents = entropy_latents(entropy, kind, books[0].tensors) if max(kinds) >= ENTROPY else {}
-            records = np.frombuffer(eight, [("s", "<f4"), ("q", "i1", (d,))])
-            scaled = records["s"][:, None] * records["q"].astype(np.float32)
-            latents |= dict(zip(np.flatnonzero(kind == INT8), scaled, strict=True))
-            halves = np.frombuffer(half, "<f2").reshape(-1, d)
-            latents |= dict(zip(np.flatnonzero(kind == FP16), halves, strict=True))
-            for row, y in latents.items():
-                value = np.clip(offset + scale * decoder.output(y, height, width), low, high)
-                block[row] = (np.rint(value) if dtype.kind in "iu" else value).astype(dtype)
-        maps += [block[row] for row in range(count)]
-    return maps
+        need(place == [first, count], "a MAPS section of other records")
+        records += block(file, payload, [shapes[i % len(shapes)] for i in range(first, first + count)], books)
+    dtype, tiles = np.dtype(file.head["dtype"]), len(file.tiles)
+    return [assembled(file, records[i : i + tiles], dtype) for i in range(0, len(records), tiles)]

@@ -236,6 +236,24 @@ def test_odd_shapes(shape: tuple[int, int], request_: dict[str, Any], compressed
     assert worst(maps, copy) <= (0 if "lossless" in request_ else 5 if request_ else np.inf)
 
 
+def test_thin_maps_in_tiles_of_latents(compressed: Compressed) -> None:
+    maps = synth.generate("FlatVel_A", 1, (12, 200), seed=1)
+    with velcodec.open(compressed(maps, latent_only=True)) as archive:
+        assert archive.info()["tiles"] == 4
+        assert archive[0].shape == (12, 200)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u8", "i8"])
+def test_the_ends_of_integer_dtypes(dtype: str, compressed: Compressed) -> None:
+    limits = np.iinfo(dtype)
+    maps = np.random.default_rng(2).integers(limits.min, limits.max, (2, 9, 9), dtype, endpoint=True)
+    maps[0, 0, :2] = limits.min, limits.max
+    for request in ({"max_error": 1.0}, {"psnr": 30.0}, {"lossless": True}):
+        copy = velcodec.decompress(compressed(maps, **request))
+        off = np.abs(copy.astype(object) - maps.astype(object)).max()
+        assert off == 0 if "lossless" in request else off <= 1 or "psnr" in request
+
+
 def test_nan_and_infinity_survive_lossy_requests(compressed: Compressed) -> None:
     maps = mixed(1)
     maps[0, :3], maps[1, 5, 5], maps[2, 0, 0] = np.nan, np.inf, -np.inf

@@ -243,3 +243,44 @@ def test_existing_files_are_kept(tmp_path: Path) -> None:
         velcodec.compress(maps, tmp_path, overwrite=True)
     with pytest.raises(velcodec.UsageError, match="cannot write"):
         velcodec.compress(maps, tmp_path / "no" / "a.vlz")
+
+
+def test_layers_of_a_range_without_integers_are_refused() -> None:
+    """A stream may say that its values are integers where the file's range has none."""
+    from velcodec import layers
+
+    m = np.repeat(np.arange(4.0), 5)[:, None].repeat(6, 1)
+    found = layers.analyse(m)
+    assert found is not None
+    data, _ = layers.encode([found], [20], 0.0, 4.0)
+    with pytest.raises(velcodec.FormatError):
+        layers.decode(data, [(20, 6)], np.dtype("i4"), -1e300, 1e300)
+
+
+def test_counting_tiles_allocates_none() -> None:
+    from velcodec.tiles import Layout
+
+    layout = Layout((1 << 14, 1 << 14), (1, 1))
+    assert len(layout) == 1 << 28
+    assert "axes" not in layout.__dict__
+
+
+def test_streams_that_no_map_uses_are_refused() -> None:
+    from velcodec.decoder import read_records
+    from velcodec.header import Header
+
+    header = Header((1, 2, 2), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256, unit=1.0)
+    for name in ("layers", "edges", "smooth", "residual", "entropy"):
+        block = container.Block(np.zeros(1, np.uint8), exact=bytes(16), **{name: b"1234"})
+        with pytest.raises(velcodec.FormatError, match="no map uses"):
+            read_records(container.pack_block(block, header.features), [(2, 2)], header, None)
+
+
+def test_blocks_of_endless_maps_are_refused() -> None:
+    from velcodec.decoder import read_records
+    from velcodec.header import Header
+
+    header = Header((9, 1 << 14, 1 << 14), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256, unit=1.0)
+    block = container.Block(np.full(9, container.KIND_EDGES, np.uint8), edges=b"1234")
+    with pytest.raises(velcodec.FormatError, match="more samples"):
+        read_records(container.pack_block(block, header.features), [(1 << 14, 1 << 14)] * 9, header, None)

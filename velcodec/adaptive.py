@@ -96,6 +96,12 @@ def code_bit(io: Any, buffer: Any, bit: int, p: int) -> int:
 
 
 @njit(cache=True, nogil=True)
+def past_end(io: Any, buffer: Any) -> bool:
+    """Whether a decoder has come to where no stream that `write` gave can lead it: what follows would be made up."""
+    return io[DECODING] == 1 and io[AT] > len(buffer) + 3
+
+
+@njit(cache=True, nogil=True)
 def code_mixed(
     io: Any, buffer: Any, p: Any, n: Any, w: Any, selector: int, slots: Any, limit: int, speed: int, bit: int
 ) -> int:

@@ -19,7 +19,7 @@ from . import container, entropy, exact, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .errors import FormatError
 from .grid import Grid, resample
-from .header import Header
+from .header import MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers
 from .synthesis import denormalise, sample
@@ -98,6 +98,11 @@ def read_records(
     for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
+    adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= container.KIND_SMOOTH_EXACT)
+    adaptive |= block.kinds >= container.KIND_RESIDUAL
+    held = sum(h * w for (h, w), own in zip(shapes, adaptive.tolist(), strict=True) if own)
+    if held > MAX_SAMPLES:
+        raise FormatError("a block states more samples than there can be")
     until = len(shapes) if until is None else until
     there = np.flatnonzero(block.kinds == container.KIND_LAYERED).tolist()
     rows = [row for row in there if row < until]
@@ -106,6 +111,8 @@ def read_records(
         native = dtype.newbyteorder("=")
         found = layers.decode(block.layers, own, native, header.low, header.high, len(rows) == len(there))
         stored.update(zip(rows, found, strict=True))
+    if block.layers and not there:
+        raise FormatError("a block has layers that no map uses")
     for data, smooth, kinds in (
         (block.edges, False, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
         (block.smooth, True, (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
@@ -119,6 +126,8 @@ def read_records(
             whole = len(rows) == len(there)
             integers = pixels.decode(data, own, parted, smooth, exact.mantissa(dtype), whole)
             stored.update(zip(rows, integers, strict=True))
+        if data and not there:
+            raise FormatError("a block has integers that no map uses")
     return Records(block.kinds, latents, stored, shapes, until)
 
 

@@ -12,6 +12,7 @@ from .tiles import Layout
 
 CODER = "velcodec-1"
 MAX_SAMPLES = 1 << 28  # of one map
+MAX_UNIT = 1e30
 DTYPES = frozenset(
     np.dtype(order + code).str
     for order in "<>"
@@ -122,7 +123,7 @@ def from_json(fields: dict[str, Any]) -> Header:
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
         ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
         ok = ok and (header.bound is None or header.bound > 0)
-        ok = ok and (header.unit is None or header.unit >= 0)
+        ok = ok and (header.unit is None or 0 <= header.unit <= MAX_UNIT)
         if header.tile is not None:
             ok = ok and len(fields["tile"]) == 3 and min(header.tile) >= 1
             ok = ok and 0 <= header.overlap <= min(header.tile) // 2

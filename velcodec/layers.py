@@ -17,9 +17,10 @@ from numba import njit
 from numpy.typing import NDArray
 
 from . import adaptive
-from .adaptive import BAD, blend, clip, code_even, code_flag, code_signed
+from .adaptive import BAD, blend, clip, code_even, code_flag, code_signed, past_end
 
 MAX_LAYERS = 64
+MAX_DEPTHS = 1 << 28  # of one map, interfaces times columns
 INPUTS, SLOT_BITS, WAYS = 8, 16, 5
 SPEED = 6
 VALUE_PARTS = 16  # of the range that a velocity is sought in
@@ -89,7 +90,9 @@ def _sort(labels: Any, order: Any, depths: Any) -> bool:
 
 def draw(layers: Layered, height: int) -> NDArray[Any]:
     """The map (H, W), bit for bit."""
-    place = (np.arange(height)[None, :, None] >= layers.depths[:, None, :]).sum(0)
+    place = np.zeros((height, layers.depths.shape[1]), dtype=np.int64)
+    for depths in layers.depths:
+        place += np.arange(height)[:, None] >= depths
     out: NDArray[Any] = layers.values[place]
     return out
 
@@ -100,7 +103,9 @@ def draw_at(layers: Layered, height: int, z: NDArray[np.float64], x: NDArray[np.
     curves = smooth_depths(layers.depths, height)
     curves = _interpolated(curves, jumps(layers.depths), (x + 1) / 2 * width - 0.5)
     curves = np.maximum.accumulate(curves, axis=0) if len(curves) else curves
-    place = (((z + 1) / 2 * height)[None, :, None] > curves[:, None, :]).sum(0)
+    place = np.zeros((len(z), len(x)), dtype=np.int64)
+    for curve in curves:
+        place += ((z + 1) / 2 * height)[:, None] > curve
     out: NDArray[Any] = layers.values[place]
     return out
 
@@ -197,9 +202,15 @@ def decode(
         model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
         for height, width in shapes:
             count, integers = _code_head(io, buffer, model, 1, 0)
+            if (integers and not span) or (count - 1) * width > MAX_DEPTHS:
+                io[BAD] = 1
+            if io[BAD] or past_end(io, buffer):
+                return
             numbers = np.zeros(count, dtype=np.int64)
             if integers:
                 _code_integers(io, buffer, model, span, numbers)
+                if io[BAD]:
+                    return
                 values = (numbers + floor).astype(dtype)
             else:
                 _code_patterns(io, buffer, dtype.itemsize, numbers)
@@ -302,6 +313,8 @@ def _code_depths(io: Any, buffer: Any, model: Any, depths: Any, height: int) -> 
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     count, width = depths.shape
     for i in range(count):
+        if past_end(io, buffer):
+            return
         gap, seen = 0, 0  # sum of the distances from the interface above, and how many
         for x in range(width):
             above = depths[i - 1, x] if i else 0

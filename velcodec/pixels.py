@@ -15,7 +15,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from . import adaptive
-from .adaptive import blend, clip, code_even, code_flag, code_mixed, code_signed
+from .adaptive import BAD, blend, clip, code_even, code_flag, code_mixed, code_signed, past_end
 
 SLOT_BITS = 18
 EDGE_SPEED, CALM_SPEED, SMOOTH_SPEED, PART_SPEED = 14, 6, 5, 6
@@ -78,6 +78,8 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any) -> None:
     a = np.zeros((height + PAD, width + 2 * PAD), np.int64)
     for z in range(height):
         r = z + PAD
+        if past_end(io, buffer):
+            return
         if z:
             _open_row(a, r, width)
         for column in range(width):
@@ -200,6 +202,8 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
     off = np.zeros((height + PAD, width + 2 * PAD), np.int64)  # what a prediction missed by, in halves
     for z in range(height):
         r = z + PAD
+        if past_end(io, buffer):
+            return
         if z:
             _open_row(a, r, width)
         for column in range(width):
@@ -321,6 +325,8 @@ def decode(
         coder = _Coder(io, buffer, smooth)
         coder.weights(np.zeros(len(NEIGHBOURS) + 1 if smooth else 0, np.int64))
         for shape, has_parts in zip(shapes, parted, strict=True):
+            if io[BAD] or past_end(io, buffer):
+                return
             whole = np.zeros(shape, np.int64)
             parts = np.zeros(shape, np.int64) if has_parts else None
             maps.append(Integers(whole, coder.map(whole, 0, parts, mantissa), parts))
@@ -350,7 +356,7 @@ class _Coder:
         else:
             code_edges(self.io, self.buffer, self.model, whole)
         if np.abs(whole).max() >= LIMIT or (parts is not None and code > MAX_PART_BITS):
-            self.io[adaptive.BAD] = 1
+            self.io[BAD] = 1
         elif parts is not None:
             code_parts(self.io, self.buffer, self.of_parts, whole, parts, code, mantissa)
         return code
@@ -379,6 +385,8 @@ def code_parts(io: Any, buffer: Any, model: Any, whole: Any, parts: Any, bits: i
     h, slots = np.zeros(PART_INPUTS, np.int64), np.zeros(PART_INPUTS, np.int64)
     keys, seen = np.full(MEMORY, LIMIT, np.int64), np.zeros(MEMORY, np.int64)
     for z in range(height):
+        if past_end(io, buffer):
+            return
         for x in range(width):
             v = whole[z, x]
             place = v & (MEMORY - 1)

@@ -59,6 +59,10 @@ def dequantise(
 
 
 def cast(values: NDArray[np.float64], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values in float64 to a dtype; integers are rounded."""
-    out: NDArray[Any] = (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
-    return out
+    """Values in float64 to a dtype; integers are rounded, and kept within what the dtype has."""
+    if dtype.kind not in "iu":
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    # The greatest of 64 bits is no float: the next below is.
+    high = np.nextafter(float(limits.max), 0) if dtype.itemsize == 8 else float(limits.max)
+    return np.clip(np.rint(values), float(limits.min), high).astype(dtype)

@@ -28,7 +28,8 @@ class Layout:
         return z, x
 
     def __len__(self) -> int:
-        return len(self.axes[0]) * len(self.axes[1])
+        z, x = (_count(n, t, self.overlap) for n, t in zip(self.map_shape, self.tile, strict=True))
+        return z * x
 
     def window(self, index: int) -> Window:
         """The cells of a tile, ((z0, z1), (x0, x1))."""
@@ -63,13 +64,18 @@ class Part:
     weight: NDArray[np.float64]
 
 
+def _count(n: int, size: int, overlap: int) -> int:
+    """Tiles along an axis of n cells."""
+    return 1 if n <= size else -(-(n - overlap) // (size - overlap))
+
+
 def _cut(n: int, size: int, overlap: int) -> list[tuple[int, int]]:
     if n <= size:
         return [(0, n)]
     if not overlap:
         return [(a, min(a + size, n)) for a in range(0, n, size)]
-    count = -(-(n - overlap) // (size - overlap))
-    return [(a, a + size) for a in (min(i * (size - overlap), n - size) for i in range(count))]
+    starts = (min(i * (size - overlap), n - size) for i in range(_count(n, size, overlap)))
+    return [(a, a + size) for a in starts]
 
 
 def _native(place: slice, shift: int) -> tuple[int, int]:

@@ -204,7 +204,7 @@ def _layout(map_shape: tuple[int, ...], request: Request) -> Layout:
     """How maps are cut: not at all, into large tiles, or into the codebook's for latents alone."""
     height, width = map_shape
     if request.latent_only and max(height, width) > LATENT_TILE_FROM:
-        return Layout((height, width), (min(height, LATENT_TILE), min(width, LATENT_TILE)), OVERLAP)
+        return Layout((height, width), (LATENT_TILE, LATENT_TILE), OVERLAP)
     if not request.latent_only and height * width > TILE_FROM:
         return Layout((height, width), (min(height, TILE), min(width, TILE)))
     return Layout((height, width), (height, width))
