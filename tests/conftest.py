@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import velcodec
 from velcodec import synth
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 DATA = Path(os.environ.get("VELCODEC_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 
