@@ -57,6 +57,20 @@ def test_training_learns_and_reports(tmp_path: Path) -> None:
     assert size > 0
 
 
+def test_training_goes_on_from_a_codebook(tmp_path: Path) -> None:
+    """Two gentle steps leave a trained codebook's networks as good as they were, far above new ones."""
+    gentle = replace(JOINT, steps=2, muon_rate=1e-5, learning_rate=1e-6)
+    found = {}
+    for start in ("openfwi-2d-dev", ""):
+        rows: list[dict[str, object]] = []
+        recipe = replace(gentle, start=start)
+        train.train(recipe, pool(recipe), HELD_OUT, tmp_path / f"{start}.pt", report=rows.append)
+        found[start] = rows[-1]["FlatVel_A"][0]
+    assert found["openfwi-2d-dev"] > max(25, found[""] + 10)
+    with pytest.raises(velcodec.CodebookError):
+        train.train(replace(gentle, start="nowhere"), pool(JOINT), HELD_OUT, tmp_path / "n.pt")
+
+
 def test_a_checkpoint_of_another_decoder_is_refused(tmp_path: Path) -> None:
     train.train(JOINT, pool(JOINT), {}, tmp_path / "d.pt", every=6)
     with pytest.raises(velcodec.UsageError, match="another decoder"):
