@@ -196,6 +196,10 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     if recipe.decoder == "siren":
+        if recipe.start:
+            raise UsageError(
+                "an auto-decoder has a latent of its own for every map and cannot go on from a codebook"
+            )
         return _train_autodecoder(recipe, pool, held_out, checkpoint, device, report, every, tick)
     nets = Networks(
         decoders.build(recipe.decoder, recipe.options), AmortisedEncoder(), RateModel(len(synth.FAMILIES))
