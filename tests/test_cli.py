@@ -161,7 +161,11 @@ def test_a_device_that_is_not_there(made, tmp_path):
 
 def test_ctrl_c_leaves_nothing_and_says_so(tmp_path):
     args = [sys.executable, "-m", "velcodec_cli.main", "synth", "Style_B", "1000000", "o.npy"]
-    with subprocess.Popen(args, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed() -> None:  # a test run in the background ignores the signal, and its children with it
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(args, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         while not files(tmp_path) and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
