@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import velcodec
@@ -16,6 +17,7 @@ from velcodec.waveform import misfit, shots
 from .test_cli import bad, files, good
 
 pytest.importorskip("deepwave")
+torch.set_flush_denormal(False)  # loading it may have set this for all tests
 SPACING = (10.0, 10.0)
 STEPS = 300
 

@@ -130,6 +130,10 @@ def backend() -> Any:
         if error.name != "deepwave":
             raise
         raise UsageError("waveforms need deepwave; install it: pip install 'velcodec[waveform]'") from None
+    # Some of its builds, compiled with -ffast-math, make the processor round the smallest numbers to 0 from here on.
+    import torch
+
+    torch.set_flush_denormal(False)
     return deepwave
 
 
