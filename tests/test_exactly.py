@@ -23,9 +23,9 @@ def layered(maps: list[NDArray[Any]], low: float = 0.0, high: float = 5000.0) ->
     found = [layers.analyse(m) for m in maps]
     own = [f for f in found if f is not None]
     assert len(own) == len(maps)
-    data, sizes = layers.encode(own, [len(m) for m in maps], low, high)
+    data, sizes = layers.encode(own, [len(m) for m in maps], low, high, 0.0)
     assert sizes.sum() == pytest.approx(len(data), abs=6)
-    back = layers.decode(data, [m.shape for m in maps], maps[0].dtype, low, high)
+    back = layers.decode(data, [m.shape for m in maps], [False] * len(maps), maps[0].dtype, low, high, 0.0)
     for m, b in zip(maps, back, strict=True):
         assert layers.draw(b, len(m)).tobytes() == m.tobytes()
     return data
@@ -101,12 +101,12 @@ def test_layers_are_drawn_nearer_to_the_truth_than_any_interpolation(family: str
 @given(
     hnp.arrays(np.int64, SHAPES, elements=st.integers(-40, 40) | st.integers(-(1 << 35), 1 << 35)),
     st.integers(0, 255),
-    st.booleans(),
+    st.sampled_from(["edges", "smooth", "edges-1"]),
 )
-def test_any_integers_come_back(q: NDArray[np.int64], code: int, smooth: bool) -> None:
+def test_any_integers_come_back(q: NDArray[np.int64], code: int, model: pixels.Model) -> None:
     maps = [Integers(q, code), Integers(q[::-1].copy(), 255 - code)]
-    data, _ = pixels.encode(maps, smooth, 0)
-    back = pixels.decode(data, [q.shape] * 2, [False] * 2, smooth, 0)
+    data, _ = pixels.encode(maps, model, 0)
+    back = pixels.decode(data, [q.shape] * 2, [False] * 2, model, 0)
     for m, b in zip(maps, back, strict=True):
         np.testing.assert_array_equal(b.whole, m.whole)
         assert b.code == m.code
@@ -123,14 +123,14 @@ def test_any_integers_come_back(q: NDArray[np.int64], code: int, smooth: bool) -
             ),
         )
     ),
-    st.booleans(),
+    st.sampled_from(["edges", "smooth", "edges-1"]),
 )
-def test_any_binary_fractions_come_back(m: NDArray[Any], smooth: bool) -> None:
+def test_any_binary_fractions_come_back(m: NDArray[Any], model: pixels.Model) -> None:
     m = m + m.dtype.type(0)  # no minus zero
     found = exact.to_integers(m)
     assert found is not None
-    data, _ = pixels.encode([found], smooth, exact.mantissa(m.dtype))
-    (back,) = pixels.decode(data, [m.shape], [True], smooth, exact.mantissa(m.dtype))
+    data, _ = pixels.encode([found], model, exact.mantissa(m.dtype))
+    (back,) = pixels.decode(data, [m.shape], [True], model, exact.mantissa(m.dtype))
     assert exact.from_integers(back, m.dtype).tobytes() == m.tobytes()
 
 
@@ -152,15 +152,20 @@ def test_damaged_streams_raise_or_give_other_maps() -> None:
     """Without a checksum a stream may decode to anything, but only to maps of the shapes stated, and never hang."""
     rng = np.random.default_rng(1)
     q = rng.integers(0, 4, (10, 10))
-    good, _ = pixels.encode([Integers(q, 3)], False, 0)
+    good, _ = pixels.encode([Integers(q, 3)], "edges", 0)
     m = np.repeat(np.arange(5.0, dtype=np.float32), 4)[:, None].repeat(10, 1)
     found = layers.analyse(m)
     assert found is not None
-    stack, _ = layers.encode([found], [20], 0.0, 5.0)
+    stack, _ = layers.encode([found], [20], 0.0, 5.0, 0.0)
     for _ in range(200):
         for data, read in (
-            (good, lambda d: pixels.decode(d, [(10, 10)], [False], False, 0)[0].whole.shape),
-            (stack, lambda d: layers.decode(d, [(20, 10)], m.dtype, 0.0, 5.0)[0].depths.shape[1:] + (10,)),
+            (good, lambda d: pixels.decode(d, [(10, 10)], [False], "edges", 0)[0].whole.shape),
+            (
+                stack,
+                lambda d: (
+                    layers.decode(d, [(20, 10)], [False], m.dtype, 0.0, 5.0, 0.0)[0].depths.shape[1:] + (10,)
+                ),
+            ),
         ):
             damaged = bytearray(data)
             damaged[int(rng.integers(len(data)))] ^= int(rng.integers(1, 256))
@@ -172,10 +177,10 @@ def test_damaged_streams_raise_or_give_other_maps() -> None:
 
 def test_streams_end_where_their_maps_do() -> None:
     q = np.arange(50).reshape(5, 10)
-    data, _ = pixels.encode([Integers(q, 0)], False, 0)
+    data, _ = pixels.encode([Integers(q, 0)], "edges", 0)
     for wrong in (data + bytes(8), data[: len(data) // 2], b""):
         with pytest.raises(FormatError):
-            pixels.decode(wrong, [q.shape], [False], False, 0)
+            pixels.decode(wrong, [q.shape], [False], "edges", 0)
 
 
 def test_even_odds_cost_what_they_must() -> None:

@@ -1,6 +1,5 @@
 """Hostile and damaged files: every prefix and every flipped bit raises, nothing crashes, nothing is lost."""
 
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ def small_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     maps[1] = synth.generate("CurveVel_A", 1, (20, 20), seed=1)[0]
     maps[2, :8, :8] = np.nan
     maps[2, 8:] = 2000.0
+    maps[2, 12:15] = np.random.default_rng(1).normal(2000, 300, (3, 20))  # no layers
     path = tmp_path_factory.mktemp("hostile") / "small.vlz"
     velcodec.compress(maps, path, psnr=45, effort=0)
     with velcodec.open(path) as archive:
@@ -118,14 +118,21 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
     """The file with another header, all checksums and offsets right."""
     start = container.PROLOGUE.size
     length = container.section_length(data[start : start + 20], container.TAG_HEADER, 1 << 16)
-    fields = json.loads(data[start + 20 : start + 20 + length])
+    features = container.unpack_prologue(data[:start])
+    fields = container.unpack_header(data[start + 20 : start + 20 + length], features)
     change(fields)
-    section = container.pack_section(Section(container.TAG_HEADER, 0, 0, json.dumps(fields).encode()))
+    section = container.pack_section(
+        Section(container.TAG_HEADER, 0, 0, container.pack_header(fields, features))
+    )
     shift = len(section) - 20 - length
     offset, _ = container.unpack_tail(data[-24:], len(data))
-    footer = container.unpack_footer(container.unpack_section(data[offset:-24], b"FOOT").payload, offset)
+    footer = container.unpack_footer(
+        container.unpack_section(data[offset:-24], b"FOOT").payload, offset, features
+    )
     entries = [container.Entry(e.offset + shift, e.length, e.first, e.count) for e in footer.entries]
-    payload = container.pack_footer(container.Footer(entries, footer.book, footer.psnr, footer.error))
+    payload = container.pack_footer(
+        container.Footer(entries, footer.book, footer.psnr, footer.error), features
+    )
     end = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
     body = data[start + 20 + length : offset]
     return data[:start] + section + body + end + container.pack_tail(offset + shift, len(end))
@@ -252,9 +259,9 @@ def test_layers_of_a_range_without_integers_are_refused() -> None:
     m = np.repeat(np.arange(4.0), 5)[:, None].repeat(6, 1)
     found = layers.analyse(m)
     assert found is not None
-    data, _ = layers.encode([found], [20], 0.0, 4.0)
+    data, _ = layers.encode([found], [20], 0.0, 4.0, 0.0)
     with pytest.raises(velcodec.FormatError):
-        layers.decode(data, [(20, 6)], np.dtype("i4"), -1e300, 1e300)
+        layers.decode(data, [(20, 6)], [False], np.dtype("i4"), -1e300, 1e300, 0.0)
 
 
 def test_counting_tiles_allocates_none() -> None:

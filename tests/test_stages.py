@@ -161,16 +161,18 @@ def test_a_section_byte_for_byte() -> None:
     hnp.arrays(np.float64, 20, elements=st.floats(0, 1e8)),
 )
 def test_quality_codes_round_the_safe_way(psnr: np.ndarray, error: np.ndarray) -> None:
-    p, e = container.quality_values(*container.quality_codes(psnr, error))
-    assert (p <= psnr + 1e-6).all()
-    assert (p >= psnr - 0.0501).all()
-    assert (e >= error * (1 - 1e-9)).all()
-    assert (e <= error * 1.0222 + 1e-9).all()
+    for scale in (container.FINE, container.COARSE):
+        p, e = container.quality_values(*container.quality_codes(psnr, error, scale), scale)
+        assert (p <= psnr + 1e-6).all()
+        assert (p >= psnr - 1.002 * scale.psnr_step).all()
+        assert (e >= error * (1 - 1e-9)).all()
+        assert (e <= error * 2 ** (1.02 / scale.error_steps) + 1e-9).all()
 
 
-def test_quality_of_exact_and_unbounded() -> None:
-    codes = container.quality_codes(np.array([np.inf, 0.0]), np.array([0.0, np.inf]))
-    p, e = container.quality_values(*codes)
+@pytest.mark.parametrize("scale", [container.FINE, container.COARSE])
+def test_quality_of_exact_and_unbounded(scale: container.QualityScale) -> None:
+    codes = container.quality_codes(np.array([np.inf, 0.0]), np.array([0.0, np.inf]), scale)
+    p, e = container.quality_values(*codes, scale)
     assert p.tolist() == [np.inf, 0]
     assert e.tolist() == [0, np.inf]
 
@@ -183,19 +185,21 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
         entries.append(Entry(offset, 100 + count, maps, count))
         maps, offset = maps + count, offset + 100 + count
     psnr, error = (rng.integers(0, 65536, maps).astype(np.uint16) for _ in range(2))
-    footer = container.unpack_footer(
-        container.pack_footer(Footer(entries, (offset, 50), psnr, error)), offset + 50
-    )
-    assert footer.entries == entries
-    assert footer.book == (offset, 50)
-    np.testing.assert_array_equal(footer.psnr, psnr)
-    np.testing.assert_array_equal(footer.error, error)
+    for features in (0, container.FEATURE_SECOND):
+        packed = container.pack_footer(Footer(entries, (offset, 50), psnr, error), features)
+        footer = container.unpack_footer(packed, offset + 50, features)
+        assert footer.entries == entries
+        assert footer.book == (offset, 50)
+        np.testing.assert_array_equal(footer.psnr, psnr)
+        np.testing.assert_array_equal(footer.error, error)
+        with pytest.raises(FormatError):
+            container.unpack_footer(packed + b"left over", offset + 50, features)
 
 
 def test_indexes_that_cannot_be_are_refused() -> None:
     codes = np.zeros(4, np.uint16)
     good = [Entry(16, 40, 0, 2), Entry(56, 40, 2, 2)]
-    container.unpack_footer(container.pack_footer(Footer(good, (0, 0), codes, codes)), 96)
+    container.unpack_footer(container.pack_footer(Footer(good, (0, 0), codes, codes), 0), 96, 0)
     for entries, book in (
         ([Entry(16, 40, 0, 2), Entry(50, 40, 2, 2)], (0, 0)),  # overlap
         ([Entry(16, 40, 0, 2), Entry(56, 41, 2, 2)], (0, 0)),  # past the end
@@ -205,7 +209,7 @@ def test_indexes_that_cannot_be_are_refused() -> None:
         (good, (96, 1)),  # codebook past the end
     ):
         with pytest.raises(FormatError):
-            container.unpack_footer(container.pack_footer(Footer(entries, book, codes, codes)), 96)
+            container.unpack_footer(container.pack_footer(Footer(entries, book, codes, codes), 0), 96, 0)
 
 
 def test_blocks_round_trip_and_check_their_kinds() -> None:

@@ -102,24 +102,54 @@ def past_end(io: Any, buffer: Any) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def code_mixed(
-    io: Any, buffer: Any, p: Any, n: Any, w: Any, selector: int, slots: Any, limit: int, speed: int, bit: int
-) -> int:
-    """Code one decision from the slots (inputs,) of its contexts, and learn from it."""
-    inputs = len(slots)
+def _mixture(p: Any, n: Any, w: Any, selector: int, slots: Any) -> int:
+    """The sum of what the contexts say, weighted, in the logistic domain."""
     total = np.int64(0)
-    for i in range(inputs):
+    for i in range(len(slots)):
         s = slots[i]
         total += np.int64(w[selector, i, CONFIDENCE[n[i, s]]]) * STRETCH[p[i, s] >> 4]
-    total = min(max(total >> 16, -STRETCH_LIMIT), STRETCH_LIMIT)
-    mixed = min(max(np.int64(SQUASH[total + STRETCH_LIMIT]), LEAST), MOST)
+    return min(max(total >> 16, -STRETCH_LIMIT), STRETCH_LIMIT)
+
+
+@njit(cache=True, nogil=True)
+def code_mixed(
+    io: Any,
+    buffer: Any,
+    p: Any,
+    n: Any,
+    w: Any,
+    selector: int,
+    slots: Any,
+    limit: int,
+    speed: int,
+    bit: int,
+    second: int = -1,
+) -> int:
+    """Code one decision from the slots (inputs,) of its contexts, and learn from it.
+
+    With a second selector the two mixtures are averaged, and each learns by itself.
+    """
+    inputs = len(slots)
+    total = _mixture(p, n, w, selector, slots)
+    mean = total
+    if second >= 0:
+        other = _mixture(p, n, w, second, slots)
+        mean = (total + other) >> 1
+    mixed = min(max(np.int64(SQUASH[mean + STRETCH_LIMIT]), LEAST), MOST)
     bit = code_bit(io, buffer, bit, mixed)
     target = bit * (ONE - 1)
-    error = (target - mixed) * speed
+    if second >= 0:
+        error = (target - np.int64(SQUASH[total + STRETCH_LIMIT])) * speed
+        error2 = (target - np.int64(SQUASH[other + STRETCH_LIMIT])) * speed
+    else:
+        error, error2 = (target - mixed) * speed, np.int64(0)
     for i in range(inputs):
         s = slots[i]
         c = CONFIDENCE[n[i, s]]
-        w[selector, i, c] += (STRETCH[p[i, s] >> 4] * error + (1 << 17)) >> 18
+        stretched = STRETCH[p[i, s] >> 4]
+        w[selector, i, c] += (stretched * error + (1 << 17)) >> 18
+        if second >= 0:
+            w[second, i, c] += (stretched * error2 + (1 << 17)) >> 18
         p[i, s] += ((target - p[i, s]) * np.int64(RATE[n[i, s]])) >> 16
         if n[i, s] < limit:
             n[i, s] += 1
@@ -148,12 +178,21 @@ def choose(hashes: Any, node: int, slots: Any, mask: int) -> None:
 
 @njit(cache=True, nogil=True)
 def code_flag(
-    io: Any, buffer: Any, model: Any, hashes: Any, slots: Any, node: int, selector: int, speed: int, bit: int
+    io: Any,
+    buffer: Any,
+    model: Any,
+    hashes: Any,
+    slots: Any,
+    node: int,
+    selector: int,
+    speed: int,
+    bit: int,
+    second: int = -1,
 ) -> int:
     """Code one decision at a node under contexts given by their hashes."""
     p, n, w = model
     choose(hashes, node, slots, p.shape[1] - 1)
-    return code_mixed(io, buffer, p, n, w, selector, slots, LIMIT, speed, bit)
+    return code_mixed(io, buffer, p, n, w, selector, slots, LIMIT, speed, bit, second)
 
 
 @njit(cache=True, nogil=True)
@@ -167,21 +206,23 @@ def code_signed(
     ways: int,
     speed: int,
     value: int,
+    second: int = -1,
 ) -> int:
     """Code an integer about 0 under contexts given by their hashes: zero?, sign, bucket of the size, place in it.
 
     The size has b + 1 binary digits: b is coded in unary, then up to three of the digits after the first, the others
     as even odds. Selectors are `selector`, `selector + ways` and `selector + 2 ways`.
     """
-    if not code_flag(io, buffer, model, hashes, slots, 0, selector, speed, 1 if value != 0 else 0):
+    if not code_flag(io, buffer, model, hashes, slots, 0, selector, speed, 1 if value != 0 else 0, second):
         return 0
-    negative = code_flag(io, buffer, model, hashes, slots, 1, selector + ways, speed, 1 if value < 0 else 0)
+    sign = 1 if value < 0 else 0
+    negative = code_flag(io, buffer, model, hashes, slots, 1, selector + ways, speed, sign, second)
     size = abs(value)
     digits = 0
     while digits < 40:
         more = 1 if size >> (digits + 1) else 0
         node = 2 + 2 * digits + negative
-        if not code_flag(io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, more):
+        if not code_flag(io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, more, second):
             break
         digits += 1
     found = 1
@@ -189,11 +230,30 @@ def code_signed(
         digit = (size >> k) & 1
         if k >= digits - 3:
             node = 96 + 8 * digits + found
-            digit = code_flag(io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, digit)
+            digit = code_flag(
+                io, buffer, model, hashes, slots, node, selector + 2 * ways, speed, digit, second
+            )
         else:
             digit = code_bit(io, buffer, digit, ONE // 2)
         found = 2 * found + digit
     return -found if negative else found
+
+
+def byte_memory() -> tuple[NDArray[Any], ...]:
+    """A fresh model of numbers of 0..255."""
+    return memory(1, 256, 1)
+
+
+@njit(cache=True, nogil=True)
+def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
+    """Code a number of 0..255, digit by digit, each under the digits before it."""
+    p, n, w = model
+    slots = np.zeros(1, np.int64)
+    node = 1
+    for k in range(7, -1, -1):
+        slots[0] = node
+        node = 2 * node + code_mixed(io, buffer, p, n, w, 0, slots, 30, 2, (value >> k) & 1)
+    return node - 256
 
 
 @njit(cache=True, nogil=True)
@@ -256,3 +316,33 @@ def read(
 def cost(io: NDArray[np.int64]) -> float:
     """Bits written so far, with the fraction that still lies in the registers."""
     return 8.0 * float(io[AT]) + 32.0 - float(np.log2(float(io[HIGH] - io[LOW] + 1)))
+
+
+@njit(cache=True, nogil=True)
+def _code_bytes(io: Any, buffer: Any, model: Any, values: Any) -> None:
+    for i in range(len(values)):
+        if past_end(io, buffer):
+            return
+        values[i] = code_byte(io, buffer, model, values[i])
+
+
+def pack_bytes(parts: list[bytes]) -> bytes:
+    """Bytes, each part under a fresh model, as one stream: for few of them, where a table would cost too much."""
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        for part in parts:
+            _code_bytes(io, buffer, byte_memory(), np.frombuffer(part, np.uint8).astype(np.int64))
+
+    return write(code, 64 + 2 * sum(map(len, parts)))
+
+
+def unpack_bytes(data: bytes, sizes: list[int]) -> list[bytes]:
+    """The parts, of some sizes, of a stream that `pack_bytes` gave. Raises FormatError where it holds others."""
+    parts = [np.zeros(size, np.int64) for size in sizes]
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        for part in parts:
+            _code_bytes(io, buffer, byte_memory(), part)
+
+    read(code, data)
+    return [part.astype(np.uint8).tobytes() for part in parts]

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import container
 from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .container import Entry, Footer
-from .decoder import MODES, Records, decode_records, has_latent, kinds_of, mode_name, read_records
+from .decoder import MODES, Records, decode_records, has_latent, mode_name, read_records
 from .device import resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field, of_latent, of_samples
@@ -74,7 +74,8 @@ class Archive:
         features = container.unpack_prologue(self._file.read(container.PROLOGUE.size))
         header = from_json(
             container.unpack_header(
-                container.read_section(self._file, container.TAG_HEADER, container.MAX_HEADER).payload
+                container.read_section(self._file, container.TAG_HEADER, container.MAX_HEADER).payload,
+                features,
             )
         )
         first = self._file.tell()
@@ -83,7 +84,7 @@ class Archive:
         if offset < first:
             raise FormatError("the file's tail does not point at its footer")
         section = container.unpack_section(self._at(offset, length), container.TAG_FOOTER)
-        footer = container.unpack_footer(section.payload, offset)
+        footer = container.unpack_footer(section.payload, offset, features)
         if header.features != features:
             raise FormatError("the file's first bytes are damaged: they and its header disagree")
         if len(footer.psnr) != header.maps * len(header.layout) or (
@@ -158,7 +159,9 @@ class Archive:
     @property
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
-        psnr, error = container.quality_values(self._footer.psnr, self._footer.error)
+        psnr, error = container.quality_values(
+            self._footer.psnr, self._footer.error, container.quality_scale(self.header.features)
+        )
         if self.header.bound is not None:
             error = np.minimum(error, self.header.bound)  # codes round up
         modes = self._modes()
@@ -176,7 +179,7 @@ class Archive:
         """The mode of every record."""
         modes = []
         for entry in self._footer.entries:
-            modes += [mode_name(int(k)) for k in kinds_of(self._payload(entry), entry.count)]
+            modes += [mode_name(int(k)) for k in self._kinds(self._payload(entry), entry)]
         return modes
 
     def info(self) -> dict[str, Any]:
@@ -373,9 +376,12 @@ class Archive:
             raise FormatError(f"the block at map {entry.first} is not the one that the index names")
         return section.payload
 
+    def _kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
+        return container.unpack_kinds(payload, entry.count, self.header.features)[0]
+
     def _parse(self, entry: Entry, until: int | None = None) -> Records:
         payload = self._payload(entry)
-        needs = any(has_latent(int(k)) for k in kinds_of(payload, entry.count))
+        needs = any(has_latent(int(k)) for k in self._kinds(payload, entry))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
         return read_records(payload, shapes, self.header, self.codebook if needs else None, until)

@@ -10,6 +10,7 @@ residual), each {coding, stored length, bytes}.
 
 import json
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
+from . import adaptive
 from .errors import FormatError, VersionError
 
 SIGNATURE = bytes.fromhex("89564c5a0d0a1a0a")
@@ -42,10 +44,12 @@ TAG_FOOTER = b"FOOT"
 
 FEATURE_MODES = 1  # MAPS sections have the four adaptive streams
 FEATURE_TILES = 2  # records are tiles of maps
-KNOWN_REQUIRED_FEATURES = 3  # bits of the required-features field that this release understands
+FEATURE_SECOND = 4  # the second coder: HEAD is deflated, edges has other contexts, layers may be in steps
+KNOWN_REQUIRED_FEATURES = 7  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
+CODING_ADAPTIVE = 2  # of kinds, in files of the second coder
 
 KIND_EXACT = 0
 KIND_INT8 = 1
@@ -55,9 +59,19 @@ KIND_EDGES = 4
 KIND_SMOOTH = 5
 KIND_EDGES_EXACT = 6
 KIND_SMOOTH_EXACT = 7
+KIND_LAYERED_STEPS = 8
 KIND_ENTROPY = 16  # 16 + t: latent entropy-coded with table set t
 KIND_RESIDUAL = 128  # 128 + t: such a latent, and the integers of what it misses
 MAX_TABLES = 112
+
+HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
+    b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,'
+    b'"dtype":"<f8","dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
+    b'{"codebook":{"id":"openfwi-2d-dev","latent":256,'
+    b'"sha256":"4a12a2679ada6c841a3e0238a0529f8c318576705a8dac7cd1e3b2784810f65e"},"coder":"velcodec-2",'
+    b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
+    b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
+)
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
@@ -65,13 +79,31 @@ MAX_PAYLOAD = (1 << 31) - 1
 MAX_BLOCK_MAPS = 4096
 MAX_MAPS = 1 << 31
 
-PSNR_STEP = 0.05  # dB; codes round down
 PSNR_EXACT = 0xFFFF
 PSNR_MAX = 0xFFFE
-ERROR_STEPS = 32  # codes an octave; codes round up
-ERROR_BIAS = 1024  # code of a maximum error of 1 in the file's units
 ERROR_MAX = 0xFFFE
 ERROR_UNBOUNDED = 0xFFFF
+
+
+@dataclass(frozen=True)
+class QualityScale:
+    """What quality codes stand for: psnr_step in dB (codes round down), error_steps codes an octave (they round up).
+
+    error_bias is the code of a maximum error of 1 in the file's units.
+    """
+
+    psnr_step: float
+    error_steps: int
+    error_bias: int
+
+
+FINE = QualityScale(0.05, 32, 1024)
+COARSE = QualityScale(0.25, 8, 256)  # of the second coder
+
+
+def quality_scale(features: int) -> QualityScale:
+    """The scale of the quality codes of a file."""
+    return COARSE if features & FEATURE_SECOND else FINE
 
 
 def crc32c(*parts: bytes) -> int:
@@ -193,16 +225,28 @@ def read_section(file: BinaryIO, tag: bytes, limit: int) -> Section:
 # Header and footer
 
 
-def pack_header(header: dict[str, Any]) -> bytes:
-    """Header fields as compact JSON."""
+def pack_header(header: dict[str, Any], features: int) -> bytes:
+    """Header fields as compact JSON, deflated (RFC 1951) in files of the second coder."""
     data = json.dumps(header, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
     if len(data) > MAX_HEADER:
         raise FormatError("the header would be larger than 64 KiB; shorten its text")
-    return data
+    if not features & FEATURE_SECOND:
+        return data
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=HEADER_DICTIONARY)
+    return packer.compress(data) + packer.flush()
 
 
-def unpack_header(payload: bytes) -> dict[str, Any]:
+def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
     """JSON to header fields; their meaning is checked by header.py."""
+    if features & FEATURE_SECOND:
+        unpacker = zlib.decompressobj(-15, zdict=HEADER_DICTIONARY)
+        try:
+            data = unpacker.decompress(payload, MAX_HEADER)
+        except zlib.error as error:
+            raise FormatError("the header is damaged") from error
+        if not unpacker.eof or unpacker.unused_data:
+            raise FormatError("the header is not as long as it says")
+        payload = data
     try:
         header = json.loads(payload.decode())
     except (ValueError, RecursionError) as error:
@@ -232,15 +276,19 @@ class Footer:
     error: NDArray[np.uint16]
 
 
-def pack_footer(footer: Footer) -> bytes:
+def pack_footer(footer: Footer, features: int) -> bytes:
     """The payload of FOOT; of the quality codes the four byte planes, since each is smoother than the whole."""
     codes = np.stack([footer.psnr, footer.error]).astype("<u2")
-    planes = codes.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1).tobytes()
+    planes = codes.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1).reshape(4, -1)
     index = b"".join(INDEX.pack(e.offset, e.length, e.first, e.count) for e in footer.entries)
-    return FOOTER.pack(*footer.book, len(footer.entries)) + index + pack_stream(planes)
+    if features & FEATURE_SECOND:
+        packed = adaptive.pack_bytes([plane.tobytes() for plane in planes])
+    else:
+        packed = pack_stream(planes.tobytes())
+    return FOOTER.pack(*footer.book, len(footer.entries)) + index + packed
 
 
-def unpack_footer(payload: bytes, limit: int) -> Footer:
+def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
     """Check a footer: MAPS follow one another from map 0, and all lies before `limit`, where FOOT begins."""
     if len(payload) < FOOTER.size:
         raise FormatError("the footer is truncated")
@@ -261,9 +309,12 @@ def unpack_footer(payload: bytes, limit: int) -> Footer:
         raise FormatError("the footer's index points outside the file")
     if book_length > MAX_CODEBOOK + SECTION.size:
         raise FormatError("the footer states a codebook larger than there can be")
-    planes, at = unpack_stream(payload, at, 4 * maps)
-    if at != len(payload):
-        raise FormatError("the footer has bytes left over")
+    if features & FEATURE_SECOND:
+        planes = b"".join(adaptive.unpack_bytes(payload[at:], [maps] * 4))
+    else:
+        planes, at = unpack_stream(payload, at, 4 * maps)
+        if at != len(payload):
+            raise FormatError("the footer has bytes left over")
     codes = np.frombuffer(planes, np.uint8).reshape(2, 2, maps).transpose(0, 2, 1).copy().view("<u2")[..., 0]
     return Footer(entries, (book_offset, book_length), codes[0], codes[1])
 
@@ -272,30 +323,52 @@ def unpack_footer(payload: bytes, limit: int) -> Footer:
 
 
 def quality_codes(
-    psnr: NDArray[np.float64], error: NDArray[np.float64]
+    psnr: NDArray[np.float64], error: NDArray[np.float64], scale: QualityScale
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     """PSNR in dB (inf: exact) and maximum error (n,) to codes; PSNR rounds down, the error up."""
     p = np.full(len(psnr), PSNR_EXACT, np.uint16)
     finite = np.isfinite(psnr)
-    p[finite] = np.clip(np.floor(psnr[finite] / PSNR_STEP + 1e-9), 0, PSNR_MAX)
+    p[finite] = np.clip(np.floor(psnr[finite] / scale.psnr_step + 1e-9), 0, PSNR_MAX)
     e = np.zeros(len(error), np.uint16)
     some = error > 0
-    code = np.ceil(ERROR_STEPS * np.log2(error[some]) - 1e-9) + ERROR_BIAS
+    code = np.ceil(scale.error_steps * np.log2(error[some]) - 1e-9) + scale.error_bias
     e[some] = np.where(code > ERROR_MAX, ERROR_UNBOUNDED, np.clip(code, 1, ERROR_MAX))
     return p, e
 
 
 def quality_values(
-    psnr: NDArray[np.uint16], error: NDArray[np.uint16]
+    psnr: NDArray[np.uint16], error: NDArray[np.uint16], scale: QualityScale
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Codes to PSNR in dB (inf: exact) and an upper bound of the maximum error, (n,) each."""
-    p = np.where(psnr == PSNR_EXACT, np.inf, psnr * PSNR_STEP)
+    p = np.where(psnr == PSNR_EXACT, np.inf, psnr * scale.psnr_step)
     with np.errstate(over="ignore"):
-        e = np.exp2((error.astype(np.float64) - ERROR_BIAS) / ERROR_STEPS)
+        e = np.exp2((error.astype(np.float64) - scale.error_bias) / scale.error_steps)
     return p, np.where(error == 0, 0.0, np.where(error == ERROR_UNBOUNDED, np.inf, e))
 
 
 # Streams of a MAPS section
+
+
+def pack_kinds(kinds: NDArray[np.uint8], features: int) -> bytes:
+    """The stream of the kinds of a block."""
+    plain = pack_stream(kinds.tobytes())
+    if features & FEATURE_SECOND:
+        packed = adaptive.pack_bytes([kinds.tobytes()])
+        if STREAM.size + len(packed) < len(plain):
+            return STREAM.pack(CODING_ADAPTIVE, len(packed)) + packed
+    return plain
+
+
+def unpack_kinds(payload: bytes, count: int, features: int) -> tuple[NDArray[np.uint8], int]:
+    """The kinds (count,) that a MAPS payload begins with, and where the next stream begins."""
+    if len(payload) >= STREAM.size and features & FEATURE_SECOND:
+        coding, stored = STREAM.unpack_from(payload)
+        at = STREAM.size + stored
+        if coding == CODING_ADAPTIVE and at <= len(payload):
+            (data,) = adaptive.unpack_bytes(payload[STREAM.size : at], [count])
+            return np.frombuffer(data, np.uint8), at
+    data, at = unpack_stream(payload, 0, count)
+    return np.frombuffer(data, np.uint8), at
 
 
 def pack_stream(data: bytes, compress: bool = True) -> bytes:
@@ -352,7 +425,7 @@ class Block:
 
 def pack_block(block: Block, features: int) -> bytes:
     """The payload of a MAPS section."""
-    first = [pack_stream(block.kinds.tobytes())]
+    first = [pack_kinds(block.kinds, features)]
     plain = [
         pack_stream(block.entropy, compress=False),
         *map(pack_stream, (block.int8, block.fp16, block.exact)),
@@ -370,8 +443,7 @@ def pack_block(block: Block, features: int) -> bytes:
 
 def unpack_block(payload: bytes, features: int, latent: int, sizes: Sequence[int]) -> Block:
     """The streams of a MAPS section of records of some sizes in bytes, `latent` numbers a latent."""
-    data, at = unpack_stream(payload, 0, len(sizes))
-    kinds = np.frombuffer(data, np.uint8)
+    kinds, at = unpack_kinds(payload, len(sizes), features)
     if not known_kinds(kinds, features).all():
         raise FormatError("a map's kind is not known")
     lengths: list[int | None] = [
@@ -408,5 +480,7 @@ def known_kinds(kinds: NDArray[np.uint8], features: int) -> NDArray[np.bool_]:
     plain = (kinds <= KIND_FP16) | ((kinds >= KIND_ENTROPY) & (kinds < KIND_ENTROPY + MAX_TABLES))
     if not features & FEATURE_MODES:
         return plain
+    if features & FEATURE_SECOND:
+        plain |= kinds == KIND_LAYERED_STEPS
     late = (kinds >= KIND_RESIDUAL) & (kinds < KIND_RESIDUAL + MAX_TABLES)
     return plain | (kinds <= KIND_SMOOTH_EXACT) | late

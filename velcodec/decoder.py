@@ -19,9 +19,9 @@ from . import container, entropy, exact, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .errors import FormatError
 from .grid import Grid, resample
-from .header import MAX_SAMPLES, Header
+from .header import CODER_1, MAX_SAMPLES, Header
 from .layers import Layered
-from .pixels import Integers
+from .pixels import Integers, Model
 from .synthesis import denormalise, sample
 
 MODES = ("latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "exact")
@@ -34,8 +34,10 @@ MODE_OF_KIND = {
     container.KIND_SMOOTH: "quantised",
     container.KIND_EDGES_EXACT: "exact",
     container.KIND_SMOOTH_EXACT: "exact",
+    container.KIND_LAYERED_STEPS: "layered",
 }
 
+LAYERED_KINDS = (container.KIND_LAYERED, container.KIND_LAYERED_STEPS)
 EXACT_KINDS = (container.KIND_EDGES_EXACT, container.KIND_SMOOTH_EXACT)
 
 Stored = NDArray[Any] | Layered | Integers
@@ -63,11 +65,6 @@ class Records:
     stored: dict[int, Stored]
     shapes: Sequence[tuple[int, int]]
     until: int
-
-
-def kinds_of(payload: bytes, count: int) -> NDArray[np.uint8]:
-    """The kinds alone, (count,)."""
-    return np.frombuffer(container.unpack_stream(payload, 0, count)[0], np.uint8)
 
 
 def has_latent(kind: int) -> bool:
@@ -98,37 +95,50 @@ def read_records(
     for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
-    adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= container.KIND_SMOOTH_EXACT)
+    adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= container.KIND_LAYERED_STEPS)
     adaptive |= block.kinds >= container.KIND_RESIDUAL
     held = sum(h * w for (h, w), own in zip(shapes, adaptive.tolist(), strict=True) if own)
     if held > MAX_SAMPLES:
         raise FormatError("a block states more samples than there can be")
     until = len(shapes) if until is None else until
-    there = np.flatnonzero(block.kinds == container.KIND_LAYERED).tolist()
+    there = np.flatnonzero(np.isin(block.kinds, LAYERED_KINDS)).tolist()
     rows = [row for row in there if row < until]
     if rows:
-        own = [shapes[row] for row in rows]
-        native = dtype.newbyteorder("=")
-        found = layers.decode(block.layers, own, native, header.low, header.high, len(rows) == len(there))
-        stored.update(zip(rows, found, strict=True))
+        stored.update(
+            zip(rows, _read_layers(block, rows, shapes, header, len(rows) == len(there)), strict=True)
+        )
     if block.layers and not there:
         raise FormatError("a block has layers that no map uses")
-    for data, smooth, kinds in (
-        (block.edges, False, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
-        (block.smooth, True, (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
-        (block.residual, True, tuple(range(container.KIND_RESIDUAL, 256))),
-    ):
-        there = np.flatnonzero(np.isin(block.kinds, kinds)).tolist()
+    edges: Model = "edges-1" if header.coder == CODER_1 else "edges"
+    streams: tuple[tuple[bytes, Model, Sequence[int]], ...] = (
+        (block.edges, edges, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
+        (block.smooth, "smooth", (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
+        (block.residual, "smooth", range(container.KIND_RESIDUAL, 256)),
+    )
+    for data, model, kinds in streams:
+        there = np.flatnonzero(np.isin(block.kinds, list(kinds))).tolist()
         rows = [row for row in there if row < until]
         if rows:
             parted = [block.kinds[row] in EXACT_KINDS for row in rows]
             own = [shapes[row] for row in rows]
             whole = len(rows) == len(there)
-            integers = pixels.decode(data, own, parted, smooth, exact.mantissa(dtype), whole)
+            integers = pixels.decode(data, own, parted, model, exact.mantissa(dtype), whole)
             stored.update(zip(rows, integers, strict=True))
         if data and not there:
             raise FormatError("a block has integers that no map uses")
     return Records(block.kinds, latents, stored, shapes, until)
+
+
+def _read_layers(
+    block: container.Block, rows: list[int], shapes: Sequence[tuple[int, int]], header: Header, whole: bool
+) -> list[Layered]:
+    """The layered records of some rows, values in the header's dtype."""
+    dtype, unit = np.dtype(header.dtype).newbyteorder("="), header.unit or 0.0
+    stepped = [bool(block.kinds[row] == container.KIND_LAYERED_STEPS) for row in rows]
+    own = [shapes[row] for row in rows]
+    coder = 1 if header.coder == CODER_1 else 2
+    found = layers.decode(block.layers, own, stepped, dtype, header.low, header.high, unit, whole, coder)
+    return [m if m.code is None else Layered(_in_units(m.values, m.code, header), m.depths) for m in found]
 
 
 def _read_latents(block: container.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:
@@ -205,8 +215,15 @@ def as_samples(stored: Stored, shape: tuple[int, int], header: Header) -> NDArra
         return stored
     if stored.parts is not None:
         return exact.from_integers(stored, dtype)
-    unit = residual.step(header.unit or 0.0, stored.code)
-    return residual.cast(residual.dequantise(stored.whole, unit, 0.0, header.low, header.high), dtype)
+    return _in_units(stored.whole, stored.code, header)
+
+
+def _in_units(steps: NDArray[np.int64], code: int, header: Header) -> NDArray[Any]:
+    """Integers in steps of a code, in the header's dtype."""
+    step = residual.step(header.unit or 0.0, code)
+    return residual.cast(
+        residual.dequantise(steps, step, 0.0, header.low, header.high), np.dtype(header.dtype)
+    )
 
 
 def corrected(values: NDArray[np.float32], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:

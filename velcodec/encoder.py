@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from . import container, entropy, exact, layers, modes, pixels
 from .codebook import Codebook
+from .decoder import LAYERED_KINDS
 from .errors import DataError
 from .header import Header
 from .modes import Maps, Offer
@@ -64,20 +65,22 @@ def encode_block(
             modes.take(best, modes.as_latents(maps.some(rows), latents, header, request, drift), rows)
         return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
     area = np.array([m.size for m in maps.samples])
-    modes.take(best, modes.as_layers(maps, header), range(len(maps)))
+    if request.max_error is not None:
+        _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
+    _try(best, maps, np.isinf(best.bytes), lambda some: modes.as_layers(some, header))
     dear = best.bytes > (CHEAP if request.effort > 2 else CHEAP_FAST) * area
     if request.lossless:
-        _try(best, maps, dear, lambda some: modes.as_exact(some, smooth=False))
-        _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, smooth=True))
+        _try(best, maps, dear, lambda some: modes.as_exact(some, model="edges"))
+        _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, model="smooth"))
     else:
-        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
+        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, model="edges"))
         rough = finite & (best.bytes > TEXTURED * area)
-        _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, smooth=True))
+        _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, model="smooth"))
         if header.tile is None:
             _try_latents(
                 best,
                 maps,
-                finite & dear & (best.kinds != container.KIND_LAYERED),
+                finite & dear & ~np.isin(best.kinds, LAYERED_KINDS),
                 header,
                 request,
                 codebook,
@@ -177,9 +180,9 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
         rows = np.flatnonzero(tables == t).tolist()
         integers = [stored[r][0] if kinds[r] >= container.KIND_RESIDUAL else stored[r] for r in rows]
         groups.append((t, np.stack(integers)))
-    mantissa = exact.mantissa(np.dtype(header.dtype))
-    heights = [len(maps.samples[row]) for row in np.flatnonzero(kinds == container.KIND_LAYERED).tolist()]
-    layered = held(container.KIND_LAYERED)
+    mantissa, unit = exact.mantissa(np.dtype(header.dtype)), header.unit or 0.0
+    heights = [len(maps.samples[row]) for row in np.flatnonzero(np.isin(kinds, LAYERED_KINDS)).tolist()]
+    layered = held(*LAYERED_KINDS)
     edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
     smooth = held(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
     corrections = [s[1] for s in held(*range(container.KIND_RESIDUAL, 256))]
@@ -193,10 +196,10 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
             ),
             fp16=b"".join(q.tobytes() for q in held(container.KIND_FP16)),
             exact=b"".join(m.tobytes() for m in held(container.KIND_EXACT)),
-            layers=made(layered, lambda m: layers.encode(m, heights, header.low, header.high)[0]),
-            edges=made(edges, lambda m: pixels.encode(m, False, mantissa)[0]),
-            smooth=made(smooth, lambda m: pixels.encode(m, True, mantissa)[0]),
-            residual=made(corrections, lambda m: pixels.encode(m, True, 0)[0]),
+            layers=made(layered, lambda m: layers.encode(m, heights, header.low, header.high, unit)[0]),
+            edges=made(edges, lambda m: pixels.encode(m, "edges", mantissa)[0]),
+            smooth=made(smooth, lambda m: pixels.encode(m, "smooth", mantissa)[0]),
+            residual=made(corrections, lambda m: pixels.encode(m, "smooth", 0)[0]),
         ),
         header.features,
     )

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .pixels import LIMIT, MAX_PART_BITS, Integers
+from .edges import LIMIT
+from .parts import MAX_BITS
+from .pixels import Integers
 
 
 def to_integers(m: NDArray[Any]) -> Integers | None:
@@ -24,7 +26,7 @@ def to_integers(m: NDArray[Any]) -> Integers | None:
         v = m.astype(np.float64)
     if not np.isfinite(v).all() or np.abs(v).max() >= LIMIT - 1 or np.signbit(v[v == 0]).any():
         return None
-    for bits in range(MAX_PART_BITS + 1):
+    for bits in range(MAX_BITS + 1):
         scaled = np.ldexp(v, bits)
         if (scaled == np.rint(scaled)).all():
             break

@@ -10,7 +10,7 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODER = "velcodec-1"
+CODER_1, CODER_2 = "velcodec-1", "velcodec-2"
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
 DTYPES = frozenset(
@@ -28,7 +28,7 @@ class Header:
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
     unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
     how maps are cut. axis is the one of a 3-D array that its slices were taken along; shape has it first.
-    bound is the error that no sample passes, where one was asked for.
+    bound is the error that no sample passes, where one was asked for. coder names the models of the records.
     """
 
     shape: tuple[int, ...]
@@ -47,12 +47,14 @@ class Header:
     overlap: int = 0
     axis: int = 0
     bound: float | None = None
+    coder: str = CODER_2
 
     @property
     def features(self) -> int:
         """The required features that a file with this header states."""
         modes = container.FEATURE_MODES if self.unit is not None else 0
-        return modes | (container.FEATURE_TILES if self.tile is not None else 0)
+        tiles = container.FEATURE_TILES if self.tile is not None else 0
+        return modes | tiles | (container.FEATURE_SECOND if self.coder == CODER_2 else 0)
 
     @property
     def layout(self) -> Layout:
@@ -79,7 +81,7 @@ class Header:
             "normalisation": [self.offset, self.scale],
             "range": [self.low, self.high],
             "codebook": {"id": self.codebook_id, "sha256": self.codebook_sha256, "latent": self.latent},
-            "coder": CODER,
+            "coder": self.coder,
         }
         if self.unit is not None:
             fields["unit"] = self.unit
@@ -94,7 +96,7 @@ class Header:
 
 def from_json(fields: dict[str, Any]) -> Header:
     """Check every field of a header. Raises FormatError, or VersionError for a coder of a later release."""
-    if fields.get("coder") != CODER:
+    if fields.get("coder") not in (CODER_1, CODER_2):
         raise VersionError(
             f"coder {str(fields.get('coder'))[:40]!r} is not known to this release; upgrade velcodec"
         )
@@ -117,6 +119,7 @@ def from_json(fields: dict[str, Any]) -> Header:
             overlap=_integer(fields["tile"][2]) if "tile" in fields else 0,
             axis=_integer(fields.get("axis", 0)),
             bound=_pair([fields["bound"], 0.0])[0] if "bound" in fields else None,
+            coder=fields["coder"],
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)

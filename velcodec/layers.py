@@ -16,14 +16,27 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from . import adaptive
-from .adaptive import BAD, blend, clip, code_even, code_flag, code_signed, past_end
+from . import adaptive, residual
+from .adaptive import (
+    BAD,
+    ONE,
+    blend,
+    byte_memory,
+    clip,
+    code_bit,
+    code_byte,
+    code_even,
+    code_flag,
+    code_signed,
+    past_end,
+)
 
 MAX_LAYERS = 64
 MAX_DEPTHS = 1 << 28  # of one map, interfaces times columns
 INPUTS, SLOT_BITS, WAYS = 8, 16, 5
-SPEED = 6
+SPEED, SPEED_1 = 12, 6  # the latter in coder velcodec-1
 VALUE_PARTS = 16  # of the range that a velocity is sought in
+ALL = 1 << 36  # of the draws of rising values
 SMOOTHNESS = (
     10.0  # weight of an interface's squared third differences against its squared distance from the depths
 )
@@ -32,10 +45,14 @@ JUMP = 3  # cells from column to column, beyond the course of an interface, that
 
 @dataclass(frozen=True)
 class Layered:
-    """A layered map: values (L,) from top to bottom, and depths (L - 1, W) int64, of 0..H cells above an interface."""
+    """A layered map: values (L,) from top to bottom, and depths (L - 1, W) int64, of 0..H cells above an interface.
+
+    With a code, values are int64 in steps of that code (residual.py).
+    """
 
     values: NDArray[Any]
     depths: NDArray[np.int64]
+    code: int | None = None
 
 
 def analyse(m: NDArray[Any]) -> Layered | None:
@@ -160,23 +177,24 @@ def _interpolated(
 
 
 def encode(
-    maps: list[Layered], heights: list[int], low: float, high: float
+    maps: list[Layered], heights: list[int], low: float, high: float, unit: float
 ) -> tuple[bytes, NDArray[np.float64]]:
     """Layered maps of some heights to a stream, and the bytes that each took of it (n,)."""
-    floor, span = _range(low, high)
-    plain = [_integers(m.values, floor, span) for m in maps]
     spent = np.zeros(len(maps) + 1)
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
-        for i, (m, integers) in enumerate(zip(maps, plain, strict=True)):
-            whole = integers is not None
-            _code_head(io, buffer, model, len(m.values), int(whole))
+        model, head = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS), byte_memory()
+        for i, (m, height) in enumerate(zip(maps, heights, strict=True)):
+            if m.code is not None:
+                code_byte(io, buffer, head, m.code)
+            floor, span = _range(low, high, unit, m.code)
+            integers = _integers(m.values, floor, span)
+            _code_head(io, buffer, model, SPEED, len(m.values), int(integers is not None))
             if integers is not None:
-                _code_integers(io, buffer, model, span, integers.copy())
+                _code_integers(io, buffer, model, SPEED, span, integers, 2)
             else:
                 _code_patterns(io, buffer, m.values.dtype.itemsize, _patterns(m.values))
-            _code_depths(io, buffer, model, m.depths.copy(), heights[i])
+            _code_depths(io, buffer, model, SPEED, m.depths.copy(), height, 2)
             spent[i + 1] = adaptive.cost(io) / 8
 
     data = adaptive.write(code, 256 + sum(8 * len(m.values) + 2 * m.depths.size for m in maps))
@@ -186,46 +204,58 @@ def encode(
 def decode(
     data: bytes,
     shapes: list[tuple[int, int]],
+    stepped: list[bool],
     dtype: np.dtype[Any],
     low: float,
     high: float,
+    unit: float,
     whole: bool = True,
+    coder: int = 2,
 ) -> list[Layered]:
-    """A stream, whole or not, to its first maps, of some shapes (H, W).
+    """A stream, whole or not, of a coder (1 or 2) to its first maps, of some shapes (H, W), in steps or not.
 
     Raises FormatError where it does not hold them.
     """
-    floor, span = _range(low, high)
     maps: list[Layered] = []
+    speed = SPEED_1 if coder == 1 else SPEED
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        model = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
-        for height, width in shapes:
-            count, integers = _code_head(io, buffer, model, 1, 0)
+        model, head = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS), byte_memory()
+        for (height, width), in_steps in zip(shapes, stepped, strict=True):
+            step_code = code_byte(io, buffer, head, 0) if in_steps else None
+            floor, span = _range(low, high, unit, step_code)
+            count, integers = _code_head(io, buffer, model, speed, 1, 0)
             if (integers and not span) or (count - 1) * width > MAX_DEPTHS:
                 io[BAD] = 1
             if io[BAD] or past_end(io, buffer):
                 return
+            kind = np.dtype(np.int64) if in_steps else dtype
             numbers = np.zeros(count, dtype=np.int64)
             if integers:
-                _code_integers(io, buffer, model, span, numbers)
+                _code_integers(io, buffer, model, speed, span, numbers, coder)
                 if io[BAD]:
                     return
-                values = (numbers + floor).astype(dtype)
+                values = (numbers + floor).astype(kind)
             else:
-                _code_patterns(io, buffer, dtype.itemsize, numbers)
-                values = numbers.astype(f"u{dtype.itemsize}").view(dtype)
+                _code_patterns(io, buffer, kind.itemsize, numbers)
+                values = numbers.astype(f"u{kind.itemsize}").view(kind)
             depths = np.zeros((count - 1, width), dtype=np.int64)
-            _code_depths(io, buffer, model, depths, height)
-            maps.append(Layered(values, depths))
+            _code_depths(io, buffer, model, speed, depths, height, coder)
+            maps.append(Layered(values, depths, step_code))
 
     adaptive.read(code, data, whole)
     return maps
 
 
-def _range(low: float, high: float) -> tuple[int, int]:
+def _range(low: float, high: float, unit: float, code: int | None) -> tuple[int, int]:
     """The least integer value and the number of integers of a file's range; 0 integers where they are too many."""
-    floor, ceiling = math.floor(low), math.ceil(high)
+    if code is None:
+        floor, ceiling = math.floor(low), math.ceil(high)
+    else:
+        step = residual.step(unit, code)
+        if not step or max(abs(low), abs(high)) / step >= 1 << 52:
+            return 0, 0
+        floor, ceiling = round(low / step), round(high / step)
     span = ceiling - floor + 1
     return floor, span if span <= 1 << 24 and max(abs(floor), abs(ceiling)) < 1 << 52 else 0
 
@@ -247,14 +277,14 @@ def _integers(values: NDArray[Any], floor: int, span: int) -> NDArray[np.int64] 
 
 
 @njit(cache=True, nogil=True)
-def _code_head(io: Any, buffer: Any, model: Any, count: int, whole: int) -> tuple[int, int]:
+def _code_head(io: Any, buffer: Any, model: Any, speed: int, count: int, whole: int) -> tuple[int, int]:
     """The number of layers, 1..64, and whether their values are integers within the file's range."""
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     h[:] = blend(1, 0)
-    whole = code_flag(io, buffer, model, h, slots, 0, 0, SPEED, whole)
+    whole = code_flag(io, buffer, model, h, slots, 0, 0, speed, whole)
     node = 1
     for k in range(5, -1, -1):
-        node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, SPEED, ((count - 1) >> k) & 1)
+        node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, speed, ((count - 1) >> k) & 1)
     return node - MAX_LAYERS + 1, whole
 
 
@@ -269,15 +299,21 @@ def _code_patterns(io: Any, buffer: Any, size: int, values: Any) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _code_integers(io: Any, buffer: Any, model: Any, span: int, values: Any) -> None:
-    """Values (L,) in 0..span - 1: do they rise, then each as a part of the range that is left and a place in it."""
+def _code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, values: Any, coder: int) -> None:
+    """Values (L,) in 0..span - 1: do they rise, then each as a part of the range that is left and a place in it.
+
+    Rising ones are coded as a random draw, but in coder velcodec-1.
+    """
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     rising = 1
     for i in range(1, len(values)):
         if values[i] <= values[i - 1]:
             rising = 0
     h[:] = blend(2, 0)
-    rising = code_flag(io, buffer, model, h, slots, 0, 0, SPEED, rising)
+    rising = code_flag(io, buffer, model, h, slots, 0, 0, speed, rising)
+    if rising and coder != 1:
+        _code_draw(io, buffer, span, values)
+        return
     floor = 0
     for i in range(len(values)):
         left = span - floor
@@ -295,7 +331,7 @@ def _code_integers(io: Any, buffer: Any, model: Any, span: int, values: Any) -> 
         part = min((values[i] - floor) * VALUE_PARTS // left, VALUE_PARTS - 1)
         node = 1
         for k in range(3, -1, -1):
-            node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, SPEED, (part >> k) & 1)
+            node = 2 * node + code_flag(io, buffer, model, h, slots, node, 0, speed, (part >> k) & 1)
         part = node - VALUE_PARTS
         first = -(-part * left // VALUE_PARTS)
         last = -(-(part + 1) * left // VALUE_PARTS)
@@ -308,7 +344,69 @@ def _code_integers(io: Any, buffer: Any, model: Any, span: int, values: Any) -> 
 
 
 @njit(cache=True, nogil=True)
-def _code_depths(io: Any, buffer: Any, model: Any, depths: Any, height: int) -> None:
+def _code_draw(io: Any, buffer: Any, span: int, values: Any) -> None:
+    """Rising values (L,) in 0..span - 1, every set of them as likely: OpenFWI sorts what it draws."""
+    floor = 0
+    for i in range(len(values)):
+        count, left = len(values) - i, span - floor
+        if left < count:
+            io[BAD] = 1
+            return
+        low, high = 0, left - count + 1
+        above_low, above_high = ALL, 0
+        while high - low > 1:
+            middle = (low + high) // 2
+            above = _draws_above(left, count, middle)
+            p = ((above - above_high) << 16) // max(above_low - above_high, 1)
+            if code_bit(io, buffer, 1 if values[i] - floor >= middle else 0, min(max(p, 1), ONE - 1)):
+                low, above_low = middle, above
+            else:
+                high, above_high = middle, above
+        values[i] = floor + low
+        floor = values[i] + 1
+
+
+@njit(cache=True, nogil=True)
+def _draws_above(left: int, count: int, middle: int) -> int:
+    """Of the draws of count numbers out of left, those with all at or above the middle one, in 1 / ALL."""
+    share = ALL
+    for k in range(count):
+        share = share * (left - middle - k) // (left - k)
+    return share
+
+
+@njit(cache=True, nogil=True)
+def _first_column(depths: Any, i: int, height: int, h: Any, coder: int) -> int:
+    """Fill in the contexts (8,) of an interface's depth in the first column; the depth that it is coded from."""
+    count = len(depths)
+    above = depths[i - 1, 0] if i else 0
+    before = above - (depths[i - 2, 0] if i > 1 else 0) if i else 0
+    room = height - above - before
+    h[0] = blend(blend(11, i), count)
+    h[1] = blend(12, before)
+    h[2] = blend(blend(13, before), count)
+    h[6] = blend(blend(17, room), count - i)
+    if coder == 1:
+        h[3] = blend(14, above)
+        h[4] = blend(blend(15, i), count - i)
+        h[5] = blend(16, height - above)
+        h[7] = blend(18, count - i)
+        return int(above + before)
+    thinnest, thickest = before, before  # of the layers above but for the first
+    for k in range(1, i):
+        thickness = depths[k, 0] - depths[k - 1, 0]
+        thinnest, thickest = min(thinnest, thickness), max(thickest, thickness)
+    among = 1 + min(before - thinnest, 3) + 4 * min(thickest - before, 3) if i > 1 else 0
+    room = min(max(room, 0), 4)
+    h[3] = blend(blend(14, min(i, 2)), room)
+    h[4] = blend(blend(blend(15, among), min(i, 2)), count)
+    h[5] = blend(blend(16, among), room)
+    h[7] = blend(blend(blend(18, among), before), min(i, 2))
+    return int(above + before)
+
+
+@njit(cache=True, nogil=True)
+def _code_depths(io: Any, buffer: Any, model: Any, speed: int, depths: Any, height: int, coder: int) -> None:
     """Depths (I, W) of interfaces in 0..height, each at or below the one above."""
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     count, width = depths.shape
@@ -322,17 +420,8 @@ def _code_depths(io: Any, buffer: Any, model: Any, depths: Any, height: int) -> 
                 depths[i, x] = height
                 continue
             if x == 0:
-                before = above - (depths[i - 2, 0] if i > 1 else 0) if i else 0
-                h[0] = blend(blend(11, i), count)
-                h[1] = blend(12, before)
-                h[2] = blend(blend(13, before), count)
-                h[3] = blend(14, above)
-                h[4] = blend(blend(15, i), count - i)
-                h[5] = blend(16, height - above)
-                h[6] = blend(blend(17, height - above - before), count - i)
-                h[7] = blend(18, count - i)
-                guess = above + before
-                d = guess + code_signed(io, buffer, model, h, slots, 0, WAYS, SPEED, depths[i, 0] - guess)
+                guess = _first_column(depths, i, height, h, coder)
+                d = guess + code_signed(io, buffer, model, h, slots, 0, WAYS, speed, depths[i, 0] - guess)
             else:
                 y1 = depths[i, x - 1]
                 y2 = depths[i, max(x - 2, 0)]
@@ -372,7 +461,7 @@ def _code_depths(io: Any, buffer: Any, model: Any, depths: Any, height: int) -> 
                 h[6] = blend(blend(blend(blend(27, y1 - y5), e1), g + ahead), edge)
                 h[7] = blend(blend(blend(blend(blend(28, y1 - over if i else 0), e1), e2), g), min(x, 3))
                 way = 1 + (edge & 3)
-                d = guess + code_signed(io, buffer, model, h, slots, way, WAYS, SPEED, depths[i, x] - guess)
+                d = guess + code_signed(io, buffer, model, h, slots, way, WAYS, speed, depths[i, x] - guess)
             if d < above or d > height:
                 io[BAD] = 1
                 d = min(max(d, above), height)

@@ -7,7 +7,7 @@ stream that it shared with all the maps offered, so they are an estimate where o
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from .decoder import corrected, restore
 from .fit import Fit, fit_latents
 from .grid import make_grid
 from .header import Header
-from .pixels import Integers
+from .layers import Layered
+from .pixels import Integers, Model
 from .request import Request
 from .synthesis import sample
 
@@ -82,32 +83,54 @@ def take(best: Offer, offer: Offer, rows: Sequence[int]) -> None:
 
 def as_layers(maps: Maps, header: Header) -> Offer:
     """Layered maps, bit for bit."""
+    return _layered(maps, [layers.analyse(_native(m)) for m in maps.samples], header)
+
+
+def as_layers_in_steps(maps: Maps, header: Header, request: Request) -> Offer:
+    """Maps that are layered once their values are multiples of twice the bound; interfaces stay where they are."""
+    found: list[Layered | None] = []
+    restored: list[NDArray[Any]] = []
+    for m, span in zip(maps.samples, maps.spans.tolist(), strict=True):
+        own = _on_lattice(m, span, header, request)
+        layered = None if own is None else layers.analyse(own[0].whole)
+        found.append(None if own is None or layered is None else replace(layered, code=own[0].code))
+        restored.append(m if own is None else own[1])
+    out = _layered(maps, found, header)
+    for i, (m, r) in enumerate(zip(maps.samples, restored, strict=True)):
+        out.psnr[i], out.error[i] = quality(m, r, maps.spans[i])
+    return out
+
+
+def _layered(maps: Maps, found: list[Layered | None], header: Header) -> Offer:
     out = nothing(len(maps))
-    found = [layers.analyse(_native(m)) for m in maps.samples]
     rows = [i for i, f in enumerate(found) if f is not None]
     own = [f for f in found if f is not None]
     if own:
         heights = [len(maps.samples[i]) for i in rows]
-        data, out.bytes[rows] = layers.encode(own, heights, header.low, header.high)
+        data, out.bytes[rows] = layers.encode(own, heights, header.low, header.high, header.unit or 0.0)
         out.streams[of(own)] = own, data
     for row, f in zip(rows, own, strict=True):
-        out.kinds[row], out.stored[row] = container.KIND_LAYERED, f
+        out.kinds[row] = container.KIND_LAYERED if f.code is None else container.KIND_LAYERED_STEPS
+        out.stored[row] = f
     return out
 
 
-def as_exact(maps: Maps, smooth: bool) -> Offer:
+def as_exact(maps: Maps, model: Model) -> Offer:
     """Integers and binary fractions, bit for bit, under one of the two models of pixels.py."""
-    out = nothing(len(maps))
     found = [exact.to_integers(_native(m)) for m in maps.samples]
+    kind = container.KIND_SMOOTH_EXACT if model == "smooth" else container.KIND_EDGES_EXACT
+    return _integers_of(maps, found, model, kind, exact.mantissa(maps.samples[0].dtype))
+
+
+def _integers_of(maps: Maps, found: list[Integers | None], model: Model, kind: int, mantissa: int) -> Offer:
+    out = nothing(len(maps))
     rows = [i for i, f in enumerate(found) if f is not None]
     own = [f for f in found if f is not None]
     if own:
-        mantissa = exact.mantissa(maps.samples[0].dtype)
-        data, out.bytes[rows] = pixels.encode(own, smooth, mantissa)
+        data, out.bytes[rows] = pixels.encode(own, model, mantissa)
         out.streams[of(own)] = own, data
     for row, f in zip(rows, own, strict=True):
-        out.kinds[row] = container.KIND_SMOOTH_EXACT if smooth else container.KIND_EDGES_EXACT
-        out.stored[row] = f
+        out.kinds[row], out.stored[row] = kind, f
     return out
 
 
@@ -128,22 +151,16 @@ def as_zstd(maps: Maps, than: NDArray[np.float64]) -> Offer:
     return out
 
 
-def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> Offer:
+def as_quantised(maps: Maps, header: Header, request: Request, model: Model) -> Offer:
     """Multiples of a step: of twice the bound, or of the coarsest step that keeps the PSNR."""
-    out = nothing(len(maps))
-    rows, own = [], []
-    for i, m in enumerate(maps.samples):
-        found = _on_lattice(m, maps.spans[i], header, request)
-        if found is not None:
-            q, restored = found
-            rows.append(i)
-            own.append(q)
-            out.kinds[i] = container.KIND_SMOOTH if smooth else container.KIND_EDGES
-            out.psnr[i], out.error[i] = quality(m, restored, maps.spans[i])
-            out.stored[i] = q
-    if own:
-        data, out.bytes[rows] = pixels.encode(own, smooth, 0)
-        out.streams[of(own)] = own, data
+    found = [
+        _on_lattice(m, s, header, request) for m, s in zip(maps.samples, maps.spans.tolist(), strict=True)
+    ]
+    kind = container.KIND_SMOOTH if model == "smooth" else container.KIND_EDGES
+    out = _integers_of(maps, [None if f is None else f[0] for f in found], model, kind, 0)
+    for i, (m, f) in enumerate(zip(maps.samples, found, strict=True)):
+        if f is not None:
+            out.psnr[i], out.error[i] = quality(m, f[1], maps.spans[i])
     return out
 
 
@@ -285,7 +302,7 @@ def as_corrected(maps: Maps, latents: Latents, header: Header, request: Request,
                 out.stored[i] = (latents.stored[i], own[-1])
                 break
     if own:
-        out.bytes[rows] = pixels.encode(own, True, 0)[1] + latents.bytes[rows]
+        out.bytes[rows] = pixels.encode(own, "smooth", 0)[1] + latents.bytes[rows]
     return out
 
 

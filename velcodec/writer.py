@@ -55,8 +55,9 @@ class Writer:
             self._file = self._beside.open("wb")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        self._file.write(container.pack_prologue(header.features))
-        payload = container.pack_header(header.to_json())
+        self._features = header.features
+        self._file.write(container.pack_prologue(self._features))
+        payload = container.pack_header(header.to_json(), self._features)
         self._file.write(container.pack_section(Section(container.TAG_HEADER, 0, 0, payload)))
 
     def write(self, encoded: Encoded) -> None:
@@ -77,8 +78,9 @@ class Writer:
             section = container.pack_section(Section(container.TAG_CODEBOOK, 0, 0, data))
             book = (self._file.tell(), len(section))
             self._file.write(section)
-        codes = container.quality_codes(np.concatenate(self._psnr), np.concatenate(self._error))
-        payload = container.pack_footer(Footer(self._entries, book, *codes))
+        scale = container.quality_scale(self._features)
+        codes = container.quality_codes(np.concatenate(self._psnr), np.concatenate(self._error), scale)
+        payload = container.pack_footer(Footer(self._entries, book, *codes), self._features)
         section = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
         tail = container.pack_tail(self._file.tell(), len(section))
         self._file.write(section + tail)
