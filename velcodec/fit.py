@@ -4,9 +4,9 @@
                                     first on continuous latents, then on rounded ones
 
 The distortion is the logarithm of the MSE over the map's squared range, that is its PSNR, so that one rate weighs
-alike on every map. The step is the coarsest whose rounding costs a map little; then the search goes on with the
-latents rounded and the gradient passed straight through, in rounds, until rounding costs little. Adam moves each
-number by a share of its spread under the prior: numbers that a kind of map leaves alone stay alone, and cost no bits.
+alike on every map. Then the search goes on with the latents rounded and the gradient passed straight through, in
+rounds, until rounding costs little; maps to which it still costs more get a finer step, where the codebook has one.
+Adam moves each number by a share of its spread under the prior: numbers that a kind of map leaves alone cost no bits.
 """
 
 import math
@@ -71,20 +71,22 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tupl
     if not steps:
         return z, table
     target = Target(v, codebook)
-    z = _search(target, z, table, steps, rounded=False)
+    free = _search(target, z, table, steps, rounded=False)
     if not rounded:
-        return z, table
+        return free, table
     with torch.no_grad():
-        limit = target.log_nmse(z) + TOLERANCE * math.log(10) / 10
-    table = _choose(target, z, groups, limit)
+        limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
+    z = free.clone()
     left = torch.arange(len(v), device=v.device)
-    for _ in range(ROUNDS):
-        some = Target(v[left], codebook)
-        z[left] = _search(some, z[left], table[left], steps, rounded=True)
-        with torch.no_grad():
-            left = left[some.log_nmse(z[left]) > limit[left]]
-        if not len(left):
-            break
+    for group in groups:
+        z[left], table[left] = free[left], _cheapest(free[left], codebook, group)
+        for _ in range(ROUNDS):
+            some = Target(v[left], codebook)
+            z[left] = _search(some, z[left], table[left], steps, rounded=True)
+            with torch.no_grad():
+                left = left[some.log_nmse(z[left]) > limit[left]]
+            if not len(left):
+                return z, table
     return z, table
 
 
@@ -118,18 +120,6 @@ def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
         y = torch.round(z / float(codebook.prior.step[tables[0]]))
         bits = [codebook.prior.integer_bits(y, t) for t in tables]
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
-
-
-def _choose(target: Target, z: Tensor, groups: list[list[int]], limit: Tensor) -> Tensor:
-    """The table set (B,) of the coarsest step whose rounding stays within a limit of log NMSE, else of the finest."""
-    codebook = target.codebook
-    with torch.no_grad():
-        table = _cheapest(z, codebook, groups[-1])
-        for group in reversed(groups[:-1]):
-            step = float(codebook.prior.step[group[0]])
-            enough = target.log_nmse(torch.round(z / step) * step) <= limit
-            table = torch.where(enough, _cheapest(z, codebook, group), table)
-        return table
 
 
 def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: bool) -> Tensor:

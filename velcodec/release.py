@@ -22,7 +22,8 @@ from .prior import Prior
 from .synthesis import sample
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
-FINER = (0.5,)  # steps of the table sets, relative to the one trained with
+COARSE = 0.5  # step of the table sets, relative to the one trained with
+FINE = 0.25  # of a second set for the kinds that latents fit so well that the step limits them
 KINDS = (  # families that share table sets
     ("FlatVel_A",),
     ("FlatVel_B",),
@@ -33,9 +34,10 @@ KINDS = (  # families that share table sets
     ("Style_A",),
     ("Style_B",),
 )
-SAMPLE_MAPS = 96  # training maps of each family whose latents make the tables
+FINE_KINDS = (("FlatVel_A",),)
+SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
-MARGIN = 2  # integers beyond the smallest and largest seen
+MARGIN = 2  # integers beyond the smallest and largest seen, and a standard deviation
 SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
@@ -111,7 +113,7 @@ def _prior_tensors(p: Prior) -> dict[str, NDArray[Any]]:
 
 
 def _logistic_prior(nets: Networks) -> Prior:
-    """Tables of the rate model's logistics at each step; of an auto-decoder, of logistics fitted to its latents."""
+    """Tables of the rate model's logistics; of an auto-decoder, of logistics fitted to its latents."""
     if nets.rates is not None:
         mean = nets.rates.mean.detach().cpu().numpy().astype(np.float64)
         scale = np.exp(nets.rates.log_scale.detach().cpu().numpy().astype(np.float64))
@@ -122,12 +124,11 @@ def _logistic_prior(nets: Networks) -> Prior:
         step = float(z.std() / 4)
         mean = z.mean(0, keepdims=True) / step
         scale = z.std(0, keepdims=True) / step * math.sqrt(3) / math.pi
-    steps, masses = [], []
-    for finer in FINER:
-        for m, s in zip(mean / finer, scale / finer, strict=True):
-            steps.append(step * finer)
-            masses.append([_logistic(a, b) for a, b in zip(m, s, strict=True)])
-    return prior.build(np.array(steps, np.float32), masses)
+    masses = [
+        [_logistic(a, b) for a, b in zip(m, s, strict=True)]
+        for m, s in zip(mean / COARSE, scale / COARSE, strict=True)
+    ]
+    return prior.build(np.full(len(masses), step * COARSE, np.float32), masses)
 
 
 def _logistic(
@@ -145,27 +146,37 @@ def _logistic(
 
 
 def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
-    """Tables of the latents that the search finds for training maps: one set for each kind of map and each step."""
-    seen: list[list[NDArray[np.float32]]] = [[] for _ in KINDS]
-    for family, maps in pool.sources:
-        share = sum(name == family for name, _ in pool.sources)
-        thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
-        kind = next(i for i, families in enumerate(KINDS) if family in families)
-        seen[kind].append(fit_latents(thinned.numpy(), book, device, effort).latents)
-    base = float(book.prior.step.max()) / max(FINER)
+    """Tables of latents that the search finds for training maps: a set for each kind of map, for some a finer one too."""
     steps, masses = [], []
-    for finer in FINER:
-        for found in filter(None, seen):
-            q = np.rint(np.concatenate(found).astype(np.float64) / (base * finer))
-            steps.append(base * finer)
-            masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
+    coarse = float(book.prior.step.max())
+    for step, kinds in ((coarse, KINDS), (coarse * FINE / COARSE, FINE_KINDS)):
+        for families in kinds:
+            found = _latents_of(families, book, pool, effort, device, rounded=step == coarse)
+            if len(found):
+                q = np.rint(found.astype(np.float64) / step)
+                steps.append(step)
+                masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
     return prior.build(np.array(steps, np.float32), masses)
+
+
+def _latents_of(
+    families: tuple[str, ...], book: Codebook, pool: Pool, effort: int, device: torch.device, rounded: bool
+) -> NDArray[np.float32]:
+    """Latents (n, D) that the search finds for some training maps of some families."""
+    found = [np.zeros((0, book.latent), np.float32)]
+    for family, maps in pool.sources:
+        if family in families:
+            share = sum(name == family for name, _ in pool.sources)
+            thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
+            found.append(fit_latents(thinned.numpy(), book, device, effort, rounded).latents)
+    return np.concatenate(found)
 
 
 def _smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
     """Mass on integers from the smallest to the largest seen and a margin: the counts, blurred, with a logistic."""
     mean, scale = float(q.mean()), max(float(q.std()), 0.12) * math.sqrt(3) / math.pi
-    low, smooth = _logistic(mean, scale, int(q.min()) - MARGIN, int(q.max()) + MARGIN)
+    margin = MARGIN + round(float(q.std()))
+    low, smooth = _logistic(mean, scale, int(q.min()) - margin, int(q.max()) + margin)
     at = np.clip(q - low, 0, len(smooth) - 1).astype(int)
     counts = np.bincount(at, minlength=len(smooth)).astype(np.float64)
     if scale > 1:
