@@ -146,7 +146,7 @@ def _logistic(
 
 
 def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
-    """Tables of latents that the search finds for training maps: a set for each kind of map, for some a finer one too."""
+    """Tables of latents that the search finds for training maps: a set a kind of map, for some a finer one too."""
     steps, masses = [], []
     coarse = float(book.prior.step.max())
     for step, kinds in ((coarse, KINDS), (coarse * FINE / COARSE, FINE_KINDS)):
