@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,16 +10,9 @@ import pytest
 from velcodec.errors import UsageError
 from velcodec.synth import FAMILIES, canonical, generate
 
+from .conftest import real_maps
+
 INTEGER = [f for f in FAMILIES if "Vel" in f or f.endswith("Fault_B")]
-
-
-def real(family: str, count: int) -> np.ndarray:
-    default = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
-    path = Path(os.environ.get("VELCODEC_DATA", default)) / f"openfwi_{family.lower()}_train.npz"
-    if not path.exists():
-        pytest.skip("real shards are not here")
-    with np.load(path) as shard:
-        return shard["v"][:count, 0]
 
 
 def curve_facts(maps: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
@@ -117,11 +108,16 @@ def test_real_flatvel_layer_counts() -> None:
     def histogram(maps: np.ndarray) -> np.ndarray:
         return np.bincount([len(np.unique(m[:, 0])) for m in maps], minlength=10) / len(maps)
 
-    assert np.abs(histogram(real("FlatVel_A", 2000)) - histogram(generate("FlatVel_A", 2000))).max() < 0.04
+    assert (
+        np.abs(
+            histogram(real_maps("openfwi_flatvel_a_train", 2000)) - histogram(generate("FlatVel_A", 2000))
+        ).max()
+        < 0.04
+    )
 
 
 def test_real_curvevel_interfaces() -> None:
-    theirs, ours = real("CurveVel_A", 500), generate("CurveVel_A", 500)
+    theirs, ours = real_maps("openfwi_curvevel_a_train", 500), generate("CurveVel_A", 500)
     (step, peak, harmonic), (step2, peak2, harmonic2) = curve_facts(theirs), curve_facts(ours)
     assert np.allclose(step, step2, rtol=0.15)
     assert abs(peak - peak2) <= 3
@@ -131,7 +127,7 @@ def test_real_curvevel_interfaces() -> None:
 
 
 def test_real_flatfault_samples() -> None:
-    theirs, ours = real("FlatFault_A", 400), generate("FlatFault_A", 400)
+    theirs, ours = real_maps("openfwi_flatfault_a_train", 400), generate("FlatFault_A", 400)
     assert abs(np.mean(theirs == np.round(theirs)) - np.mean(ours == np.round(ours))) < 0.07
     medians = [np.median([len(np.unique(m)) for m in maps]) for maps in (theirs, ours)]
     assert abs(medians[0] - medians[1]) < 80

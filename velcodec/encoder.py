@@ -28,6 +28,7 @@ TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 LATENT_BYTES = 60.0  # about what the cheapest latent takes
 WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
 IN_REACH = 6.0  # dB that a search may win over the network alone
+CREST = 6.0  # dB from the range over a bound to the PSNR of errors that just keep it: they seldom pass twice their RMS
 
 Progress = Callable[[int, int], None]
 
@@ -143,7 +144,7 @@ def _promising(
     wanted = [
         request.psnr
         if request.max_error is None
-        else 20 * float(np.log10(max(span, 1e-30) / request.max_error)) + 6
+        else 20 * float(np.log10(max(span, 1e-30) / request.max_error)) + CREST
         for span in maps.spans
     ]
     return [
