@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from .common import INTERRUPTED, Stop, device_option, overwrite_option, progress, stop
+from .common import INTERRUPTED, Stop, device_option, one_line, overwrite_option, progress, stop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,6 +67,12 @@ class FamilyPath(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, maps and batches."
 )
+@click.option(
+    "--recipe",
+    "recipe_file",
+    metavar="FILE.json",
+    help="Take what a run depends on from a file, as codebooks' cards have it; options given here win.",
+)
 @device_option()
 @click.option(
     "--checkpoint",
@@ -95,6 +103,7 @@ def command(
     id_: str | None,
     licence: str,
     overwrite: bool,
+    recipe_file: str | None,
     **recipe: Any,
 ) -> None:
     """Train a codebook.
@@ -106,6 +115,7 @@ def command(
     velcodec train mine.safetensors --data CurveVel_A=curves.npy --dev CurveVel_A=others.npy
     velcodec train synthetic.safetensors --steps 20000 --device cuda      # synthetic maps alone
     velcodec train paper.safetensors --decoder siren --data FlatVel_A=flat.npy --synthetic 0
+    velcodec train again.safetensors --recipe recipe.json --data CurveVel_A=curves.npy
     """
     target = Path(output)
     _check_target(target, overwrite)
@@ -114,7 +124,7 @@ def command(
     from velcodec.device import resolve_device
 
     where = str(resolve_device(device))
-    plan = train.Recipe(**recipe)
+    plan = _recipe(recipe_file, recipe)
     pool = train.build_pool(plan, real, _say)
     held_out = _held_out(plan, pool, held)
     resume = Path(checkpoint) if checkpoint else target.with_suffix(".pt")
@@ -139,6 +149,26 @@ def command(
         progress=_say,
     )
     click.echo(f"{output}: codebook {id_ or target.stem}; keep it with 'velcodec codebook import {output}'")
+
+
+def _recipe(path: str | None, options: dict[str, Any]) -> Any:
+    """The recipe of a file, with the options given on the command line in place of its fields; else all options."""
+    from dataclasses import fields
+
+    from velcodec import train
+
+    if path is None:
+        return train.Recipe(**options)
+    try:
+        read = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        stop(f"{path}: {one_line(error)}; give a JSON file with the fields of a recipe")
+    known = {field.name for field in fields(train.Recipe)}
+    if not isinstance(read, dict) or not set(read) <= known:
+        stop(f"{path}: not a recipe, whose fields are {', '.join(sorted(known))}")
+    source = click.get_current_context().get_parameter_source
+    given = {name: value for name, value in options.items() if source(name) != ParameterSource.DEFAULT}
+    return train.Recipe(**{**read, **given})
 
 
 def _check_target(target: Path, overwrite: bool) -> None:

@@ -136,6 +136,7 @@ def test_version():
         (["train", "a.npy"], "ends in .safetensors"),
         (["train", "a.safetensors", "--data", "maps.npy"], "CurveVel_A=maps.npy"),
         (["train", "a.safetensors", "--data", "CurveVel_A=missing.npy"], "no such file"),
+        (["train", "a.safetensors", "--recipe", "missing.json"], "missing.json"),
         (["synth", "Curvy", "3", "a.npy"], "the families are FlatVel_A"),
         (["synth", "CurveVel_A", "0", "a.npy"], "COUNT"),
         (["synth", "CurveVel_A", "3", "a.txt"], "use .npy, .npz or .h5"),
@@ -524,6 +525,12 @@ def test_train_makes_a_codebook_and_resumes(maps, tmp_path):
     again = run(*args, "--overwrite")
     assert "step 1, " not in again.stdout
     assert velcodec.load_codebook(target).sha256 == book.sha256
+    # The recipe of its card makes it again.
+    (tmp_path / "recipe.json").write_text(json.dumps(book.card["recipe"]))
+    copy = tmp_path / "copy.safetensors"
+    made = run("train", copy, "--recipe", tmp_path / "recipe.json", *args[2:4], "--device", "cpu")
+    assert made.exit_code == 0, made.stderr
+    assert velcodec.load_codebook(copy).sha256 == book.sha256
 
 
 def test_synth(tmp_path):

@@ -8,7 +8,7 @@ from . import decoders
 from .codebook import Codebook
 from .grid import Grid
 
-POINTS = 160_000  # samples decoded at a time: some 100 MB of activations
+POINTS = 40_000  # samples decoded at a time: what they pass through stays near the processor
 
 
 def sample(
