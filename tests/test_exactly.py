@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from PIL import Image
 
-from velcodec import adaptive, exact, layers, metrics, pixels, synth
+from velcodec import adaptive, exact, interfaces, layers, metrics, pixels, synth
 from velcodec.errors import FormatError
 from velcodec.grid import make_grid
 from velcodec.pixels import Integers
@@ -67,7 +67,7 @@ def test_interfaces_are_smooth_between_columns() -> None:
     """A sine comes back from its rounded depths to a seventh of a cell in the median."""
     x = np.arange(70)
     truth = 30 + 6 * np.sin(2 * np.pi * x / 30)
-    curve = layers.smooth_depths(np.rint(truth)[None].astype(np.int64), 70)[0]
+    curve = interfaces.smooth_depths(np.rint(truth)[None].astype(np.int64), 70)[0]
     off = np.abs(curve - truth)
     assert np.median(off) < 0.15
     assert np.percentile(off, 95) < 0.5
@@ -76,8 +76,8 @@ def test_interfaces_are_smooth_between_columns() -> None:
 
 def test_nothing_is_smoothed_across_a_fault() -> None:
     depths = np.concatenate([np.full(30, 20), np.full(40, 45)])[None]
-    np.testing.assert_allclose(layers.smooth_depths(depths, 70), depths, atol=1e-6)
-    assert layers.jumps(depths)[0].nonzero()[0].tolist() == [29]
+    np.testing.assert_allclose(interfaces.smooth_depths(depths, 70), depths, atol=1e-6)
+    assert interfaces.jumps(depths)[0].nonzero()[0].tolist() == [29]
 
 
 def drawn(family: str, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
@@ -89,7 +89,7 @@ def drawn(family: str, count: int) -> tuple[NDArray[np.float64], NDArray[np.floa
     for m, truth in zip(coarse, fine, strict=True):
         found = layers.analyse(m)
         if found is not None:
-            ours.append(layers.draw_at(found, 70, grid.z, grid.x))
+            ours.append(interfaces.draw_at(found, 70, grid.z, grid.x))
             assert np.isin(ours[-1], found.values).all()  # crisp
             ways = [Image.fromarray(m).resize((280, 280), Image.Resampling[name]) for name in rivals]
             theirs.append([metrics.mse(truth, np.asarray(way))[0] for way in ways])
@@ -136,7 +136,7 @@ def test_a_fault_is_drawn_as_a_line() -> None:
     grid = make_grid((70, 70), (280, 280))
     found = layers.analyse(section(70))
     assert found is not None
-    copy, truth = layers.draw_at(found, 70, grid.z, grid.x), section(280)
+    copy, truth = interfaces.draw_at(found, 70, grid.z, grid.x), section(280)
     steps = np.kron(section(70), np.ones((4, 4)))
     assert np.mean(copy != truth) < 0.5 * np.mean(steps != truth)
 
@@ -148,7 +148,7 @@ def test_layers_of_any_shape_are_drawn(shape: tuple[int, int]) -> None:
     assert found is not None
     grid = make_grid(shape, (4 * shape[0], 4 * shape[1]))
     np.testing.assert_array_equal(
-        layers.draw_at(found, shape[0], grid.z, grid.x), np.kron(m, np.ones((4, 4)))
+        interfaces.draw_at(found, shape[0], grid.z, grid.x), np.kron(m, np.ones((4, 4)))
     )
 
 

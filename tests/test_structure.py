@@ -25,6 +25,7 @@ MAY = {
     "parts": {"adaptive", "edges"},
     "pixels": {"adaptive", "edges", "parts", "smooth"},
     "layers": {"adaptive", "residual"},
+    "interfaces": {"layers"},
     "exact": {"edges", "parts", "pixels"},
     "residual": {"edges"},
     "container": {"adaptive", "errors"},
@@ -40,8 +41,8 @@ MAY = {
     "fit": {"codebook", "decoders", "device", "grid"},
     "field": {"codebook", "errors", "header"},
     "decoder": {
-        "codebook", "container", "entropy", "errors", "exact", "grid", "header", "layers", "pixels", "quantise",
-        "residual", "synthesis",
+        "codebook", "container", "entropy", "errors", "exact", "grid", "header", "interfaces", "layers", "pixels",
+        "quantise", "residual", "synthesis",
     },
     "modes": {
         "codebook", "container", "decoder", "exact", "fit", "grid", "header", "layers", "pixels", "quantise",

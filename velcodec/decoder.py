@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import container, entropy, exact, layers, pixels, quantise, residual
+from . import container, entropy, exact, interfaces, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .errors import FormatError
 from .grid import Grid, resample
@@ -199,7 +199,7 @@ def _kept(stored: Stored, shape: tuple[int, int], grid: Grid, header: Header) ->
     """A record without a latent on a grid."""
     dtype = np.dtype(header.dtype)
     if isinstance(stored, Layered) and grid.window is None:
-        return layers.draw_at(stored, shape[0], grid.z, grid.x).astype(dtype)
+        return interfaces.draw_at(stored, shape[0], grid.z, grid.x).astype(dtype)
     native = as_samples(stored, shape, header)
     on_grid = resample(native[None], grid)[0]
     whole = dtype.kind in "iu" and on_grid.dtype.kind == "f"
