@@ -9,9 +9,10 @@ import hashlib
 import json
 import math
 import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cache, reduce
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,11 +24,19 @@ from safetensors.numpy import load
 
 Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
-EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT = range(8)
+EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 ENTROPY, RESIDUAL, MOST_TABLES = 16, 128, 112
-MODES, TILES = 1, 2  # features
+MODES, TILES, SECOND = 1, 2, 4  # features
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
+DICTIONARY = (
+    b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,"dtype":"<f8",'
+    b'"dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
+    b'{"codebook":{"id":"openfwi-2d-dev","latent":256,'
+    b'"sha256":"4a12a2679ada6c841a3e0238a0529f8c318576705a8dac7cd1e3b2784810f65e"},"coder":"velcodec-2",'
+    b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
+    b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
+)
 
 
 class SpecError(Exception):
@@ -50,6 +59,10 @@ class File(NamedTuple):
     blocks: list[tuple[int, int, int, int]]  # offset, length, first, count of each MAPS section
     book: bytes | None
     quality: bytes
+
+    @property
+    def coder(self) -> int:
+        return 2 if self.features & SECOND else 1
 
 
 def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:
@@ -79,17 +92,30 @@ def stream(data: bytes, at: int, size: int | None) -> tuple[bytes, int]:
     return held, at + 5 + length
 
 
+def header_of(payload: bytes, features: int) -> dict[str, Any]:
+    need(len(payload) <= 65536, "size of HEAD")
+    if features & SECOND:
+        inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
+        try:
+            payload, rest = inflate.decompress(payload, 65537), inflate.unused_data
+        except zlib.error as error:
+            raise SpecError("HEAD is not deflated") from error
+        need(inflate.eof and not rest and len(payload) <= 65536, "size of HEAD")
+    head: dict[str, Any] = json.loads(payload)
+    need(head["coder"] == f"velcodec-{2 if features & SECOND else 1}", "coder")
+    return head
+
+
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~3, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~7, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
-    need(len(payload) <= 65536, "size of HEAD")
-    head = json.loads(payload)
+    head = header_of(payload, required)
     shape = head["shape"]
     need(2 <= len(shape) <= 4 and min(shape) >= 1 and shape[-2] * shape[-1] <= 268435456, "shape")
     need(len(shape) < 4 or shape[1] == 1, "shape")
-    need(head["dtype"] in DTYPES and head["coder"] == "velcodec-1", "dtype or coder")
+    need(head["dtype"] in DTYPES, "dtype")
     need(len(head["units"]) <= 256 and 1 <= head["codebook"]["latent"] <= 4096, "units or latent")
     need(("unit" in head, "tile" in head) == (bool(required & MODES), bool(required & TILES)), "features")
     need(head.get("axis", 0) == 0 or (head["axis"] in (1, 2) and len(shape) == 3), "axis")
@@ -115,8 +141,11 @@ def parse(path: str | Path) -> File:
     need(done == records <= 2147483647, "number of records")
     need(book_at in (0, at) and at + book_length == foot_at, "the sections do not follow one another")
     book = section(data, book_at, b"BOOK", book_length)[2] if book_at else None
-    codes, end = stream(foot, 16 + 20 * blocks, 4 * records)
-    need(end == len(foot), "FOOT has bytes left over")
+    if required & SECOND:
+        codes = adaptive_bytes(foot[16 + 20 * blocks :], [records] * 4)
+    else:
+        codes, end = stream(foot, 16 + 20 * blocks, 4 * records)
+        need(end == len(foot), "FOOT has bytes left over")
     return File(data, required, head, tiles, index, book, codes)
 
 
@@ -125,10 +154,11 @@ def quality(path: str | Path) -> tuple[Array, Array]:
     file = parse(path)
     planes = np.frombuffer(file.quality, np.uint8).reshape(4, -1).astype(float)
     psnr, error = planes[0] + 256 * planes[1], planes[2] + 256 * planes[3]
+    step, bias, octave = (0.05, 1024, 32) if file.coder == 1 else (0.25, 256, 8)
     with np.errstate(over="ignore"):
-        bound = np.where(error == 65535, np.inf, 2 ** ((error - 1024) / 32))
+        bound = np.where(error == 65535, np.inf, 2 ** ((error - bias) / octave))
     bound = np.minimum(bound, file.head.get("bound", np.inf))
-    return np.where(psnr == 65535, np.inf, 0.05 * psnr), np.where(error == 0, 0, bound)
+    return np.where(psnr == 65535, np.inf, step * psnr), np.where(error == 0, 0, bound)
 
 
 # 7: entropy-coded latents
@@ -339,26 +369,29 @@ class Model:
         self, coder: Coder, inputs: int, slots: int, selectors: int, speed: int, limit: int = 255
     ) -> None:
         self.coder, self.slots, self.speed, self.limit = coder, slots, speed, limit
+        self.second: int | None = None  # selector besides that of each decision
         self.seen: list[dict[int, tuple[int, int]]] = [{} for _ in range(inputs)]  # p, n of slots used
         first = 131072 // (inputs + 2)
         start = [0, first // 3, first // 2, 3 * first // 4, first, first]
         self.w = [[list(start) for _ in range(inputs)] for _ in range(selectors)]
 
     def mixed(self, j: int, slots: Sequence[int]) -> int:
-        total, used = 0, []
-        for seen, w, s in zip(self.seen, self.w[j], slots, strict=True):
-            p, n = seen.get(s, (32768, 0))
-            c, x = confidence(n), stretch(p >> 4)
-            total += w[c] * x
-            used.append((seen, w, s, p, n, c, x))
-        m = min(max(squash(clip(total >> 16, 3071)), 24), 65512)
+        selectors = [j] if self.second is None else [j, self.second]
+        used = []
+        for i, s in enumerate(slots):
+            p, n = self.seen[i].get(s, (32768, 0))
+            used.append((i, s, p, n, confidence(n), stretch(p >> 4)))
+        sums = [clip(sum(self.w[k][i][c] * x for i, _, _, _, c, x in used) >> 16, 3071) for k in selectors]
+        m = min(max(squash(sum(sums) >> (len(sums) - 1)), 24), 65512)
         bit = self.coder.decide(m)
         target = 65535 * bit
-        e = (target - m) * self.speed
-        for seen, w, s, p, n, c, x in used:
-            w[c] = (w[c] + ((x * e + 2**17) >> 18) + 2**31) % 2**32 - 2**31
+        for k, total in zip(selectors, sums, strict=True):
+            e = (target - (m if self.second is None else squash(total))) * self.speed
+            for i, _, _, _, c, x in used:
+                self.w[k][i][c] = (self.w[k][i][c] + ((x * e + 2**17) >> 18) + 2**31) % 2**32 - 2**31
+        for i, s, p, n, _, _ in used:
             rate = 131072 // (2 * n + 3)
-            seen[s] = p + (((target - p) * rate) >> 16), min(n + 1, self.limit)
+            self.seen[i][s] = p + (((target - p) * rate) >> 16), min(n + 1, self.limit)
         return bit
 
     def flag(self, h: Sequence[int], node: int, j: int) -> int:
@@ -382,6 +415,28 @@ class Model:
             node = 2 * node + self.flag(h, node, 0)
         return node
 
+    def byte(self) -> int:
+        """Of the model `code`."""
+        node = 1
+        for _ in range(8):
+            node = 2 * node + self.mixed(0, [node])
+        return node - 256
+
+
+def code_model(coder: Coder) -> Model:
+    return Model(coder, 1, 256, 1, 2, limit=30)
+
+
+def adaptive_bytes(data: bytes, counts: list[int]) -> bytes:
+    """Lots of bytes, each under a fresh model."""
+    coder = Coder(data)
+    found = bytearray()
+    for count in counts:
+        model = code_model(coder)
+        found += bytes(model.byte() for _ in range(count))
+    coder.end()
+    return bytes(found)
+
 
 def blend(h: int, v: int) -> int:
     t = ((h ^ (v % 2**24)) * 2654435761) % 2**32
@@ -397,24 +452,33 @@ def mix(*numbers: int) -> int:
 
 
 def layered(
-    data: bytes, shapes: list[tuple[int, int]], dtype: np.dtype[Any], bounds: tuple[float, float]
+    data: bytes,
+    shapes: list[tuple[int, int]],
+    stepped: list[bool],
+    dtype: np.dtype[Any],
+    bounds: tuple[float, float],
+    unit: float,
+    version: int = 2,
 ) -> list[Array]:
+    """Maps in the dtype; those in steps in float64, not yet clipped."""
     coder = Coder(data)
-    model = Model(coder, 8, 65536, 15, 6)
-    base, top = math.floor(bounds[0]), math.ceil(bounds[1])
-    span = top - base + 1
-    if span > 2**24 or max(abs(base), abs(top)) >= 2**52:
-        span = 0
+    model, codes = Model(coder, 8, 65536, 15, 6 if version == 1 else 12), code_model(coder)
     maps = []
-    for rows, columns in shapes:
+    for (rows, columns), in_steps in zip(shapes, stepped, strict=True):
+        worth = step(unit, codes.byte()) if in_steps else None
+        base, span = span_of(bounds, worth)
         h = [mix(1, 0)] * 8
         whole = model.flag(h, 0, 0)
         count = model.tree(h, 6) - 63
+        need(not (whole and span == 0) and (count - 1) * columns <= 268435456, "head of layers")
+        kind = dtype if worth is None else np.dtype("<i8")
         if whole:
-            values = np.array([base + v for v in layer_values(model, count, span)]).astype(dtype)
+            values = np.array([base + v for v in layer_values(model, count, span, version)]).astype(kind)
         else:
-            values = patterns(coder, count, dtype)
-        depths = layer_depths(model, count - 1, rows, columns)
+            values = patterns(coder, count, kind)
+        if worth is not None:
+            values = worth * values.astype(float)
+        depths = layer_depths(model, count - 1, rows, columns, version)
         place = sum(
             (np.arange(rows)[:, None] >= np.array(d)[None] for d in depths), np.zeros((rows, columns), int)
         )
@@ -423,13 +487,27 @@ def layered(
     return maps
 
 
+def span_of(bounds: tuple[float, float], worth: float | None) -> tuple[int, int]:
+    """F and S."""
+    if worth is None:
+        base, top = math.floor(bounds[0]), math.ceil(bounds[1])
+    elif worth == 0 or not math.isfinite(bounds[0] / worth) or not math.isfinite(bounds[1] / worth):
+        return 0, 0
+    else:
+        base, top = round(bounds[0] / worth), round(bounds[1] / worth)
+    span = top - base + 1
+    return base, 0 if span > 2**24 or max(abs(base), abs(top)) >= 2**52 else span
+
+
 def patterns(coder: Coder, count: int, dtype: np.dtype[Any]) -> Array:
     data = bytes(coder.even(256) for _ in range(count * dtype.itemsize))
     return np.frombuffer(data, dtype.newbyteorder(">"))
 
 
-def layer_values(model: Model, count: int, span: int) -> list[int]:
+def layer_values(model: Model, count: int, span: int, version: int) -> list[int]:
     rising = model.flag([mix(2, 0)] * 8, 0, 0)
+    if rising and version == 2:
+        return drawn_values(model.coder, count, span)
     floor, found = 0, list[int]()
     for i in range(count):
         left, k = span - floor, count - i
@@ -447,8 +525,44 @@ def layer_values(model: Model, count: int, span: int) -> list[int]:
     return found
 
 
-def layer_depths(model: Model, interfaces: int, rows: int, columns: int) -> list[list[int]]:
-    c = interfaces
+def drawn_values(coder: Coder, count: int, span: int) -> list[int]:
+    base, found = 0, list[int]()
+    for k in range(count, 0, -1):
+        left = span - base
+        need(left >= k, "values of layers")
+        first, last, of_first, of_last = 0, left - k + 1, 2**36, 0
+        while last - first > 1:
+            middle = (first + last) // 2
+            m = reduce(lambda m, j: m * (left - middle - j) // (left - j), range(k), 2**36)
+            p = (m - of_last) * 65536 // max(of_first - of_last, 1)
+            if coder.decide(min(max(p, 1), 65535)):
+                first, of_first = middle, m
+            else:
+                last, of_last = middle, m
+        found.append(base + first)
+        base = found[-1] + 1
+    return found
+
+
+def first_column(d: list[list[int]], i: int, c: int, rows: int, version: int) -> tuple[int, list[int]]:
+    """What a depth there is coded from, and its hashes."""
+    tops = [line[0] for line in d[:i]]
+    above = tops[i - 1] if i else 0
+    before = above - tops[i - 2] if i > 1 else above
+    k, room = c - i, rows - above - before
+    h = [mix(11, i, c), mix(12, before), mix(13, before, c)]
+    if version == 1:
+        h += [mix(14, above), mix(15, i, k), mix(16, rows - above), mix(17, room, k), mix(18, k)]
+    else:
+        thick = [b - a for a, b in pairwise(tops)]
+        among = 1 + min(before - min(thick), 3) + 4 * min(max(thick) - before, 3) if i > 1 else 0
+        fits, few = min(max(room, 0), 4), min(i, 2)
+        h += [mix(14, few, fits), mix(15, among, few, c), mix(16, among, fits), mix(17, room, k)]
+        h += [mix(18, among, before, few)]
+    return above + before, h
+
+
+def layer_depths(model: Model, interfaces: int, rows: int, columns: int, version: int) -> list[list[int]]:
     d: list[list[int]] = []
     none = [0] * columns
     for i in range(interfaces):
@@ -460,11 +574,8 @@ def layer_depths(model: Model, interfaces: int, rows: int, columns: int) -> list
                 line.append(rows)
                 continue
             if x == 0:
-                before = above - d[i - 2][0] if i > 1 else above
-                k = c - i
-                h = [mix(11, i, c), mix(12, before), mix(13, before, c), mix(14, above), mix(15, i, k)]
-                h += [mix(16, rows - above), mix(17, rows - above - before, k), mix(18, k)]
-                depth = above + before + model.signed(h, 0, 5)
+                guess, h = first_column(d, i, interfaces, rows, version)
+                depth = guess + model.signed(h, 0, 5)
             else:
                 y1, y2, y3, y4, y5 = (line[max(x - n, 0)] for n in range(1, 6))
                 e1, e2, e3 = y1 - y2, y2 - y3, y3 - y4
@@ -503,27 +614,25 @@ class Whole(NamedTuple):
 
 
 def integers(
-    data: bytes, shapes: list[tuple[int, int]], parted: list[bool], smooth: bool, mantissa: int
+    data: bytes, shapes: list[tuple[int, int]], parted: list[bool], model: str, mantissa: int
 ) -> list[Whole]:
-    """The records of an edges, smooth or residual stream."""
-    coder = Coder(data)
-    codes = Model(coder, 1, 256, 1, 2, limit=30)
-    near, calm = Model(coder, 13, 262144, 56, 14), Model(coder, 3, 65536, 1, 6)
+    """The records of an edges stream (model "edges", or "edges-1" in coder 1), or of a smooth or residual one."""
+    coder, smooth = Coder(data), model == "smooth"
+    codes, calm = code_model(coder), Model(coder, 3, 65536, 1, 6)
+    near = Model(coder, 13, 262144, 56, 14) if model == "edges-1" else Model(coder, 16, 262144, 264, 10)
     texture, of_parts = Model(coder, 10, 262144, 96, 5), Model(coder, 5, 65536, 6, 6)
     weights = [coder.even(65536) - 32768 for _ in range(13)] if smooth else []
     found = []
     for shape, has_parts in zip(shapes, parted, strict=True):
-        node = 1
-        for _ in range(8):
-            node = 2 * node + codes.mixed(0, [node])
-        code, q, off = node - 256, Seen(*shape), Seen(*shape)
+        code, q, off = codes.byte(), Seen(*shape), Seen(*shape)
+        missed = None if model == "edges-1" else [Seen(*shape) for _ in range(6)]
         for z in range(shape[0]):
             for x in range(shape[1]):
                 where = (q, z, x)
                 value = (
                     smooth_sample(texture, weights, off, *where)
                     if smooth
-                    else edges_sample(near, calm, *where)
+                    else edges_sample(near, calm, missed, *where)
                 )
                 need(abs(value) < 2**36, "an integer is too large")
                 q.rows[z][x] = value
@@ -562,7 +671,8 @@ class Seen:
         return self.rows[row][column] if row >= 0 and 0 <= column < self.width else 0
 
 
-def edges_sample(near: Model, calm: Model, q: Seen, z: int, x: int) -> int:
+def edges_sample(near: Model, calm: Model, missed: list[Seen] | None, q: Seen, z: int, x: int) -> int:
+    """The next sample; `missed`, of coder 2, is kept up."""
     left, left2, left3 = (q.around(z, x, z, x - k) for k in (1, 2, 3))
     up_left2, up_left, up, up_right, up_right2, up_right3 = (
         q.around(z, x, z - 1, x + k) for k in range(-2, 4)
@@ -571,10 +681,11 @@ def edges_sample(near: Model, calm: Model, q: Seen, z: int, x: int) -> int:
     up3 = q.around(z, x, z - 3, x)
     around = {left, left2, up_left, up_left2, up_right, up_right2, up2, up2_left, up2_right}
     known = around == {up}
+    around |= {left3, up}
     if known:
         far = (up3 == up) + 2 * (left3 == up) + 4 * (up_right3 == up)
         if calm.flag([mix(1, far), mix(2, min(z, 255) // 2, far), mix(3, up, far)], 0, 0):
-            return up
+            return up  # and nothing is missed by
     like = digits_of(
         left == up, up_left == up, up_right == up, up_left == left, left2 == left, up2 == up,
         up_right2 == up_right, up2_right == up_right, up_left2 == up_left, up2_left == up_left, up_right == left,
@@ -583,22 +694,70 @@ def edges_sample(near: Model, calm: Model, q: Seen, z: int, x: int) -> int:
         up3 == up2, left3 == left2, up_right3 == up_right2, up2 == up_right, left2 == up_left2, up2_right == up2,
         up2_left == up2, left2 == up_left,
     )  # fmt: skip
-    h = [mix(1, like), mix(2, like, like2), mix(3, up - up_left, left - up_left)]
-    h += [mix(4, up - up_left, left - up_left, up_right - up), mix(5, up, left, up_right)]
-    h += [mix(6, like % 128, min(z, 63) // 2)]
-    h += [mix(7, up - up2, up_right - up2_right, up_left - up2_left, left - up_left)]
-    h += [mix(8, left - left2, up_left - up_left2, up - up_left)]
-    h += [mix(9, left - up, up_left - up, up_right - up, up2 - up, left2 - up)]
-    h += [mix(10, like, like2 % 8, up_right - up, left - up, up_right2 - up), mix(11, up, up2, up3)]
-    h += [mix(12, up, up_right, up_right2, up_right3), mix(13, left, left2, left3)]
+    median = min(max(left + up - up_left, min(left, up)), max(left, up))
+    if missed is None:
+        base, g = median, []
+        h = [mix(1, like), mix(2, like, like2), mix(3, up - up_left, left - up_left)]
+        h += [mix(4, up - up_left, left - up_left, up_right - up), mix(5, up, left, up_right)]
+        h += [mix(6, like % 128, min(z, 63) // 2)]
+        h += [mix(7, up - up2, up_right - up2_right, up_left - up2_left, left - up_left)]
+        h += [mix(8, left - left2, up_left - up_left2, up - up_left)]
+        h += [mix(9, left - up, up_left - up, up_right - up, up2 - up, left2 - up)]
+        h += [mix(10, like, like2 % 8, up_right - up, left - up, up_right2 - up), mix(11, up, up2, up3)]
+        h += [mix(12, up, up_right, up_right2, up_right3), mix(13, left, left2, left3)]
+    else:
+        least, most = min(around), max(around)
+        g = [2 * left - left2, 2 * up - up2, left + up_right - up, up + up_right - up2_right]
+        g = [median, *(min(max(v, least), most) for v in g), (left + up_right) >> 1]
+        miss = [
+            2 * m.or_zero(z, x - 1) + 2 * m.or_zero(z - 1, x) + m.or_zero(z - 1, x + 1)
+            + m.or_zero(z - 1, x - 1) + m.or_zero(z, x - 2)
+            for m in missed
+        ]  # fmt: skip
+        best = miss.index(min(miss))
+        base, size, off = g[best], (most - least).bit_length(), miss[best].bit_length()
+
+        def share(v: int, n: int) -> int:
+            return 0 if v <= least else n + 1 if v >= most else 1 + (v - least) * n // (most - least)
+
+        h = [mix(1, like), mix(2, like, like2), mix(3, up, left, up_right)]
+        h += [mix(4, like % 128, min(z, 63) // 2)]
+        h += [mix(5, like, like2 % 8, up_right - up, left - up, up_right2 - up)]
+        h += [mix(6, up, up2, up3), mix(7, up, up_right, up_right2, up_right3)]
+        h += [mix(8, *(share(v, 12) for v in (left, up, up_left)), best)]
+        h += [mix(9, *(share(v, 6) for v in (up, up_right, left, up_left)), share(left2, 4))]
+        h += [mix(10, halves(left - base), halves(up - base), size)]
+        h += [mix(11, halves(up_right - base), halves(up_left - base), octaves(up2 - base))]
+        h += [mix(12, off, best, size), mix(13, share(base, 24), size, best)]
+        h += [mix(14, *(halves(g[k] - base) for k in (1, 3, 2)))]
+        steps = (up - up2, up_left - up2_left, up_right - up2_right, left - up_left)
+        h += [mix(15, *(octaves(v) for v in steps))]
+        h += [mix(16, *(octaves(v) for v in (left - left2, up_left - up_left2, up_right - up)))]
+        near.second = 56 + min(size, 12) + 13 * min(off, 15)
     way = (left == up) + 2 * (up_right == up) + 4 * (up_left == up)
-    tried = []
+    value, tried = None, list[int]()
     for k, candidate in enumerate((up, left, up_right, up_left)):
         if candidate not in tried and not (k == 0 and known) and near.flag(h, 200 + k, 8 * k + way):
-            return candidate
+            value = candidate
+            break
         tried.append(candidate)
-    base = min(max(left + up - up_left, min(left, up)), max(left, up))
-    return base + near.signed(h, 32 + way, 8)
+    if value is None:
+        value = base + near.signed(h, 32 + way, 8)
+    for m, guess in zip(missed or [], g, strict=True):
+        m.rows[z][x] = abs(value - guess)
+    return value
+
+
+def octaves(v: int) -> int:
+    return -v.bit_length() if v < 0 else v.bit_length()
+
+
+def halves(v: int) -> int:
+    if abs(v) < 4:
+        return v
+    k = v.bit_length()
+    size = 2 * k - 2 + (abs(v) >> (k - 2)) % 2
+    return -size if v < 0 else size
 
 
 def digits_of(*bits: bool) -> int:
@@ -741,7 +900,17 @@ def assembled(file: File, records: list[Array], dtype: np.dtype[Any]) -> Array:
 def known(kind: int, features: int) -> bool:
     plain = kind <= FP16 or ENTROPY <= kind < ENTROPY + MOST_TABLES
     late = kind <= SMOOTH_EXACT or RESIDUAL <= kind < RESIDUAL + MOST_TABLES
+    late = late or (kind == LAYERED_STEPS and bool(features & SECOND))
     return plain or (late and bool(features & MODES))
+
+
+def kinds_of(payload: bytes, count: int, features: int) -> tuple[bytes, int]:
+    """The kinds of a block, and where the next stream begins."""
+    if features & SECOND and payload[:1] == b"\x02":
+        _, length = unpack("<BI", payload, 0)
+        need(length <= len(payload) - 5, "a stream passes the end")
+        return adaptive_bytes(payload[5 : 5 + length], [count]), 5 + length
+    return stream(payload, 0, count)
 
 
 def streams(payload: bytes, features: int, sizes: list[int | None], end: int) -> list[bytes]:
@@ -769,7 +938,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     head, dtype = file.head, np.dtype(file.head["dtype"])
     d, unit = head["codebook"]["latent"], float(head.get("unit", 0))
     (offset, scale), (low, high) = head["normalisation"], head["range"]
-    data, end = stream(payload, 0, len(shapes))
+    data, end = kinds_of(payload, len(shapes), file.features)
     kind = np.frombuffer(data, np.uint8)
     need(all(known(k, file.features) for k in data), "a kind that is not known")
 
@@ -777,7 +946,12 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
         return [i for i, k in enumerate(data) if k in kinds]
 
     raw = [shapes[i][0] * shapes[i][1] * dtype.itemsize for i in of(EXACT)]
-    own = [of(LAYERED), of(EDGES, EDGES_EXACT), of(SMOOTH, SMOOTH_EXACT), of(*range(RESIDUAL, 256))]
+    own = [
+        of(LAYERED, LAYERED_STEPS),
+        of(EDGES, EDGES_EXACT),
+        of(SMOOTH, SMOOTH_EXACT),
+        of(*range(RESIDUAL, 256)),
+    ]
     sizes: list[int | None] = [None if max(data) >= ENTROPY else 0, len(of(INT8)) * (4 + d)]
     sizes += [len(of(FP16)) * 2 * d, sum(raw), *(None if rows else 0 for rows in own)]
     held = [*streams(payload, file.features, sizes, end), b"", b"", b"", b""]
@@ -787,16 +961,19 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
         found[i] = np.frombuffer(held[3][at : at + size], dtype).reshape(shapes[i])
         at += size
     if own[0]:
-        drawn = layered(held[4], [shapes[i] for i in own[0]], dtype, (low, high))
-        found |= zip(own[0], (m.astype(dtype) for m in drawn), strict=True)
+        stepped = [data[i] == LAYERED_STEPS for i in own[0]]
+        drawn = layered(held[4], [shapes[i] for i in own[0]], stepped, dtype, (low, high), unit, file.coder)
+        for i, m, in_steps in zip(own[0], drawn, stepped, strict=True):
+            found[i] = converted(np.clip(m, low, high), dtype) if in_steps else m.astype(dtype)
     corrections: dict[int, Array] = {}
     mantissa = np.finfo(dtype).nmant if dtype.kind == "f" else 0
-    for rows, message, smooth in zip(own[1:], held[5:8], (False, True, True), strict=True):
+    edges = "edges" if file.coder == 2 else "edges-1"
+    for rows, message, model in zip(own[1:], held[5:8], (edges, "smooth", "smooth"), strict=True):
         parted = [data[i] in (EDGES_EXACT, SMOOTH_EXACT) for i in rows]
         if not rows:
             continue
         for i, w in zip(
-            rows, integers(message, [shapes[i] for i in rows], parted, smooth, mantissa), strict=True
+            rows, integers(message, [shapes[i] for i in rows], parted, model, mantissa), strict=True
         ):
             q = np.array(w.q)
             if w.parts is None:

@@ -1,6 +1,8 @@
 """Hostile and damaged files: every prefix and every flipped bit raises, nothing crashes, nothing is lost."""
 
+import json
 import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,13 +102,13 @@ def test_text_mode_transfer_is_named(small_file: bytes, tmp_path: Path) -> None:
 
 def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "later.vlz"
-    for offset, value in ((8, 2), (10, 5)):
+    for offset, value in ((8, 2), (10, 13)):
         data = bytearray(small_file)
         struct.pack_into("<H", data, offset, value)
         path.write_bytes(data)
         with pytest.raises(velcodec.VersionError, match="upgrade"):
             read_all(path)
-    assert [container.readable(v, f) for v, f in ((0, 0), (1, 3), (1, 4), (2, 0))] == [
+    assert [container.readable(v, f) for v, f in ((0, 0), (1, 7), (1, 8), (2, 0))] == [
         "damaged",
         "yes",
         "no",
@@ -121,9 +123,11 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
     features = container.unpack_prologue(data[:start])
     fields = container.unpack_header(data[start + 20 : start + 20 + length], features)
     change(fields)
-    section = container.pack_section(
-        Section(container.TAG_HEADER, 0, 0, container.pack_header(fields, features))
-    )
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=container.HEADER_DICTIONARY)
+    payload = (
+        packer.compress(json.dumps(fields).encode()) + packer.flush()
+    )  # what pack_header refuses as well
+    section = container.pack_section(Section(container.TAG_HEADER, 0, 0, payload))
     shift = len(section) - 20 - length
     offset, _ = container.unpack_tail(data[-24:], len(data))
     footer = container.unpack_footer(
@@ -159,6 +163,8 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
         ("codebook", {"id": "x", "sha256": "ab", "latent": 256}),
         ("codebook", {"id": "x", "sha256": "0" * 64, "latent": 1 << 30}),
         ("coder", "velcodec-9"),
+        ("coder", "velcodec-1"),
+        ("more", "x" * (1 << 16)),
     ],
 )
 def test_hostile_headers(small_file: bytes, tmp_path: Path, key: str, value: object) -> None:
@@ -262,6 +268,15 @@ def test_layers_of_a_range_without_integers_are_refused() -> None:
     data, _ = layers.encode([found], [20], 0.0, 4.0, 0.0)
     with pytest.raises(velcodec.FormatError):
         layers.decode(data, [(20, 6)], [False], np.dtype("i4"), -1e300, 1e300, 0.0)
+    steps = layers.Layered(found.values.astype(np.int64), found.depths, 128)
+    data, _ = layers.encode([steps], [20], 0.0, 4.0, 1.0)
+    given = data, [(20, 6)], [True], np.dtype("f4")
+    np.testing.assert_array_equal(layers.decode(*given, 0.0, 4.0, 1.0)[0].values, steps.values)
+    for low, high, unit in ((0.0, 4.0, 0.0), (0.0, 4.0, 1e-320), (0.0, 4.0, 1e-9), (-1e300, 1e300, 1.0)):
+        with pytest.raises(velcodec.FormatError):
+            layers.decode(*given, low, high, unit)
+    with pytest.raises(velcodec.FormatError):
+        layers.decode(*given, 4.0, 0.0, 1.0)
 
 
 def test_counting_tiles_allocates_none() -> None:

@@ -1,8 +1,11 @@
 """format_spec.md: a reader written from it reads what velcodec writes, and its tables are the program's constants."""
 
+import json
 import re
 import struct
+import zlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +21,17 @@ from velcodec import (
     container,
     decoder,
     decoders,
+    edges,
     entropy,
     exact,
     header,
     layers,
     modes,
+    parts,
     pixels,
     prior,
     residual,
+    smooth,
     synth,
     tiles,
     writer,
@@ -34,7 +40,7 @@ from velcodec.decoders import siren, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
 from velcodec.modes import Offer
-from velcodec.pixels import Integers
+from velcodec.pixels import Integers, Model
 
 from . import spec_reader
 
@@ -152,6 +158,12 @@ def layered_at(names: NDArray[Any]) -> Callable[[], NDArray[Any]]:
     return lambda: names.repeat(3)[None, :, None].repeat(7, 2)
 
 
+def sheared(dtype: str, off: float = 0.01) -> NDArray[Any]:
+    """Layers whose values vary by more than nothing and less than a bound."""
+    maps = synth.generate("CurveVel_A", 3, seed=3)[:, 20:50, 30:48].astype("<f8")
+    return (maps + np.random.default_rng(6).uniform(-off, off, maps.shape[:2])[..., None]).astype(dtype)
+
+
 Kinds = Callable[[int], bool]
 
 
@@ -161,20 +173,23 @@ def only(monkeypatch: pytest.MonkeyPatch, wanted: Kinds) -> None:
     def held_to(offer: Callable[..., Offer]) -> Callable[..., Offer]:
         def made(*given: Any, **options: Any) -> Offer:
             found = offer(*given, **options)
-            other = np.array([not wanted(int(kind)) for kind in found.kinds])
-            found.bytes[other] = np.where(found.kinds[other] == container.KIND_EXACT, 1e12, np.inf)
+            for i, kind in enumerate(found.kinds.tolist()):
+                if not wanted(kind):
+                    found.bytes[i] = np.inf if offer is not zstd else 1e12
             return found
 
         return made
 
-    for name in ("as_layers", "as_exact", "as_quantised", "as_latents", "as_corrected", "as_zstd"):
+    zstd = modes.as_zstd
+    others = ("as_layers", "as_layers_in_steps", "as_exact", "as_quantised", "as_latents", "as_corrected")
+    for name in (*others, "as_zstd"):
         monkeypatch.setattr(modes, name, held_to(getattr(modes, name)))
 
 
 def kinds_in(path: Path) -> set[int]:
     with velcodec.open(path) as archive:
         entries = archive._footer.entries
-        return {int(k) for e in entries for k in decoder.kinds_of(archive._payload(e), e.count)}
+        return {int(k) for e in entries for k in archive._kinds(archive._payload(e), e)}
 
 
 LOSSLESS: dict[str, Any] = {"lossless": True}
@@ -185,6 +200,10 @@ KINDS: dict[str, tuple[int, Callable[[], NDArray[Any]], dict[str, Any]]] = {
     "layers out of order": (3, layered_at(np.array([9, 2, 40, -7], "<i2")), LOSSLESS),
     "layers >f4": (3, layered_at(np.array([2000, 1500.5, 4000], ">f4")), LOSSLESS),
     "layers <u8": (3, layered_at(np.array([1 << 63, 3, (1 << 64) - 1], "<u8")), LOSSLESS),
+    "layers in steps": (8, lambda: sheared("<f4"), {"max_error": 7.0}),
+    "layers in steps <f8": (8, lambda: sheared("<f8") * np.pi, {"max_error": 9.1}),
+    "layers in steps >i2": (8, lambda: sheared(">i2"), {"max_error": 25.0}),
+    "layers in steps past 2^24": (8, lambda: sheared("<f8", 0.0) * np.pi, {"max_error": 1e-5}),
     "edges exact": (6, lambda: small("FlatFault_A"), LOSSLESS),
     "edges exact of one map": (6, lambda: small("CurveFault_A")[1], LOSSLESS),
     "edges exact u1": (6, lambda: plateaus("u1"), LOSSLESS),
@@ -272,14 +291,15 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(book_path: 
         kinds=np.array(kinds, np.uint8),
         entropy=entropy.encode(list(q.items()), book.models),
         exact=np.ones((5, 6), "<f4").tobytes(),
-        residual=pixels.encode([correction], True, 0)[0],
+        residual=pixels.encode([correction], "smooth", 0)[0],
     )
-    payload = container.pack_block(made, container.FEATURE_MODES)
+    features = container.FEATURE_MODES | container.FEATURE_SECOND
+    payload = container.pack_block(made, features)
     fields = header.from_json(head)
     records = decoder.read_records(payload, [(5, 6)] * 4, fields, book)
     grid = make_grid((5, 6))
     theirs = decoder.decode_records(records, [(i, grid) for i in range(4)], fields, book, torch.device("cpu"))
-    file = spec_reader.File(b"", container.FEATURE_MODES, head, [(range(5), range(6))], [], None, b"")
+    file = spec_reader.File(b"", features, head, [(range(5), range(6))], [], None, b"")
     mine = spec_reader.block(file, payload, [(5, 6)] * 4, [spec_reader.parse_book(book_path.read_bytes())])
     np.testing.assert_allclose(mine, theirs, rtol=0, atol=0.5)
 
@@ -294,7 +314,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | container.FEATURE_SECOND
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -315,7 +335,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES
+    assert file.features == container.FEATURE_TILES | container.FEATURE_SECOND
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -342,25 +362,28 @@ def of_values(rng: np.random.Generator, shape: tuple[int, int], size: int) -> ND
     return q.astype(np.int64)
 
 
-@pytest.mark.parametrize("smooth", [False, True], ids=["edges", "smooth"])
-def test_both_readers_read_the_same_integers(smooth: bool) -> None:
+MODELS: tuple[Model, ...] = ("edges", "smooth", "edges-1")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_both_readers_read_the_same_integers(model: Model) -> None:
     """Narrow maps and low ones, whose borders are all that a model sees, and sizes up to the greatest."""
     rng = np.random.default_rng(11)
     shapes = [(1, 1), (1, 6), (6, 1), (2, 2), (5, 2), (2, 3), (3, 3), (6, 4), (9, 8)]
-    for size, mantissa in ((1, 23), (40, 10), (9000, 52), (pixels.LIMIT - 1, 0)):
+    for size, mantissa in ((1, 23), (40, 10), (9000, 52), (edges.LIMIT - 1, 0)):
         maps = []
         for i, shape in enumerate(shapes):
-            whole, bits = of_values(rng, shape, size), int(rng.integers(pixels.MAX_PART_BITS + 1))
+            whole, bits = of_values(rng, shape, size), int(rng.integers(parts.MAX_BITS + 1))
             coarse = np.array([max(bits - max(mantissa - max(int(abs(v) - 1).bit_length() - 1, 0), 0), 0)
                                if v else max(bits - mantissa, 0) for v in whole.flat]).reshape(shape)  # fmt: skip
             half = 1 << max(bits - 1, 0)
-            parts = of_values(rng, shape, 3) if i % 4 else rng.integers(-half, half, shape)
-            parts = (parts >> coarse) << coarse
-            maps.append(Integers(whole, bits if i % 2 else 255 - i, parts if i % 2 else None))
-        data, _ = pixels.encode(maps, smooth, mantissa)
+            rest = of_values(rng, shape, 3) if i % 4 else rng.integers(-half, half, shape)
+            rest = (rest >> coarse) << coarse
+            maps.append(Integers(whole, bits if i % 2 else 255 - i, rest if i % 2 else None))
+        data, _ = pixels.encode(maps, model, mantissa)
         parted = [m.parts is not None for m in maps]
-        theirs = pixels.decode(data, shapes, parted, smooth, mantissa)
-        mine = spec_reader.integers(data, shapes, parted, smooth, mantissa)
+        theirs = pixels.decode(data, shapes, parted, model, mantissa)
+        mine = spec_reader.integers(data, shapes, parted, model, mantissa)
         for m, other, one in zip(maps, theirs, mine, strict=True):
             assert one.code == other.code == m.code
             np.testing.assert_array_equal(one.q, m.whole)
@@ -370,23 +393,193 @@ def test_both_readers_read_the_same_integers(smooth: bool) -> None:
                 np.testing.assert_array_equal(other.parts, m.parts)
 
 
-def test_both_readers_read_the_same_layers() -> None:
-    """Steep interfaces, some at the top or the bottom, in one column to nine; values that rise or not, or fractions."""
+@pytest.mark.parametrize("model", ["edges", "edges-1"])
+def test_both_readers_read_the_same_edges(model: Model) -> None:
+    """Plateaus with slanted edges between them, smoothed or not, from calm maps to noise."""
+    rng = np.random.default_rng(14)
+    maps = []
+    for scale, soft, noise in ((3, 0, 0), (40, 2, 0), (5000, 5, 0), (700, 3, 9), (1 << 30, 4, 1 << 12)):
+        z, x = np.mgrid[:24, :19]
+        q = sum(
+            rng.integers(-scale, scale + 1) * np.clip((z - a - b * x) / (soft + 1e-9), 0, 1)
+            for a, b in zip(rng.uniform(0, 24, 4), rng.uniform(-2, 2, 4), strict=True)
+        )
+        whole = np.rint(q).astype(np.int64) + rng.integers(-noise, noise + 1, q.shape)
+        maps.append(Integers(whole, int(rng.integers(256))))
+    data, _ = pixels.encode(maps, model, 0)
+    mine = spec_reader.integers(data, [(24, 19)] * len(maps), [False] * len(maps), model, 0)
+    for m, one in zip(maps, mine, strict=True):
+        assert one.code == m.code
+        np.testing.assert_array_equal(one.q, m.whole)
+
+
+UNIT = 1.37
+
+
+def layers_of_all_sorts() -> tuple[list[Layered], list[tuple[int, int]]]:
+    """Steep interfaces, some at the top or the bottom, in one column to nine; values that rise or not, or fractions.
+
+    Every other map is in steps, of some code; one of these has values past the range.
+    """
     rng = np.random.default_rng(12)
-    shapes = [(1, 1), (1, 5), (4, 1), (9, 2), (7, 3), (12, 9), (30, 9), (8, 8)]
-    low, high = -20.5, 3000.2
+    shapes = [(1, 1), (1, 5), (4, 1), (9, 2), (7, 3), (12, 9), (30, 9), (8, 8)] * 2
     maps = []
     for i, (height, width) in enumerate(shapes):
-        count = (1, 2, 3, 64, 5, 7, 4, 64)[i]
+        count = (1, 2, 3, 64, 5, 7, 4, 64)[i % 8]
         depths = np.sort(rng.integers(-2, height + 3, (count - 1, width)), 0).clip(0, height)
-        values = rng.permutation(3000)[:count].astype("<f4") - (20 if i != 6 else 0.25)
-        maps.append(Layered(np.sort(values) if i % 2 else values, depths.astype(np.int64)))
-    data, _ = layers.encode(maps, [h for h, _ in shapes], low, high)
-    theirs = layers.decode(data, shapes, np.dtype("<f4"), low, high)
-    mine = spec_reader.layered(data, shapes, np.dtype("<f4"), (low, high))
+        if i < 8:
+            values = rng.permutation(3000)[:count].astype("<f4") - (20 if i != 6 else 0.25)
+            maps.append(Layered(np.sort(values) if i % 2 else values, depths.astype(np.int64)))
+        else:
+            code = int(rng.integers(100, 160))
+            most = int(3000 / residual.step(UNIT, code)) + (0 if i != 14 else 1 << 40)
+            steps = (
+                np.sort(rng.choice(max(most, 200), count, replace=False)) if most < 1 << 40 else [most] * 4
+            )
+            steps = np.array(steps, np.int64)[:: 1 if i % 2 else -1]
+            maps.append(Layered(steps, depths.astype(np.int64), code))
+    order = rng.permutation(len(maps)).tolist()
+    return [maps[i] for i in order], [shapes[i] for i in order]
+
+
+def as_page_reads(m: Layered, height: int, bounds: tuple[float, float], dtype: str) -> NDArray[Any]:
+    """A layered map of velcodec's as a record."""
+    fields = header.from_json(a_header(range=list(bounds), unit=UNIT, dtype=dtype))
+    if m.code is not None:
+        m = Layered(decoder._in_units(m.values, m.code, fields), m.depths)
+    return layers.draw(m, height)
+
+
+def clipped(maps: list[NDArray[Any]], stepped: list[bool], bounds: tuple[float, float]) -> list[NDArray[Any]]:
+    """What the page's reader makes of a stream, in the dtype."""
+    return [
+        np.clip(m, *bounds).astype("<f4") if own else m.astype("<f4")
+        for m, own in zip(maps, stepped, strict=True)
+    ]
+
+
+def test_both_readers_read_the_same_layers() -> None:
+    maps, shapes = layers_of_all_sorts()
+    bounds, dtype = (-20.5, 3000.2), np.dtype("<f4")
+    stepped = [m.code is not None for m in maps]
+    data, _ = layers.encode(maps, [h for h, _ in shapes], *bounds, UNIT)
+    theirs = layers.decode(data, shapes, stepped, dtype, *bounds, UNIT)
+    mine = clipped(spec_reader.layered(data, shapes, stepped, dtype, bounds, UNIT), stepped, bounds)
     for m, other, one, (height, _) in zip(maps, theirs, mine, shapes, strict=True):
-        np.testing.assert_array_equal(layers.draw(m, height), one)
-        np.testing.assert_array_equal(layers.draw(other, height), one)
+        np.testing.assert_array_equal(as_page_reads(m, height, bounds, "<f4"), one)
+        np.testing.assert_array_equal(as_page_reads(other, height, bounds, "<f4"), one)
+
+
+def test_the_integers_of_a_range_are_those_of_the_page() -> None:
+    """Ties to even, steps of 0, and ranges that have too many, none or endless ones."""
+    rng = np.random.default_rng(15)
+    bounds = [(-0.5, 2.5), (0.5, 1.5), (0.0, 0.0), (-1e300, 1e300), (5.0, -5.0), (2.0**51, 2.0**51 + 9)]
+    bounds += [(2.0**52 - 3, 2.0**52 - 1), (1e-300, 1e300), (0.0, 2.0**24), (0.0, 2.0**24 - 1)]
+    bounds += [tuple(np.sort(rng.normal(0, 10.0**k, 2)).tolist()) for k in range(10)]
+    for low, high in bounds:
+        for unit in (0.0, 1.0, 1e-320, 1e30, 2 / 3):
+            for code in (0, 120, 128, 129, 255):
+                worth = spec_reader.step(unit, code)
+                mine, theirs = spec_reader.span_of((low, high), worth), layers._range(low, high, unit, code)
+                assert mine[1] == theirs[1]
+                assert mine == theirs or not mine[1]
+        mine, theirs = spec_reader.span_of((low, high), None), layers._range(low, high, 1.0, None)
+        assert mine == theirs
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40, 300])
+def test_both_readers_read_the_same_bytes(count: int) -> None:
+    rng = np.random.default_rng(count)
+    for data in (bytes(count), rng.bytes(count), rng.choice([3, 4, 8], count).astype(np.uint8).tobytes()):
+        lots = [data, b"", rng.bytes(3), data[::-1]]
+        packed, sizes = adaptive.pack_bytes(lots), list(map(len, lots))
+        assert spec_reader.adaptive_bytes(packed, sizes) == b"".join(lots)
+        for damaged in (packed[:-1], packed + bytes(4), packed[: len(packed) // 2], b"\xff" * len(packed)):
+            try:
+                theirs = b"".join(adaptive.unpack_bytes(damaged, sizes))
+            except velcodec.FormatError:
+                with pytest.raises(spec_reader.SpecError):
+                    spec_reader.adaptive_bytes(damaged, sizes)
+            else:
+                assert spec_reader.adaptive_bytes(damaged, sizes) == theirs
+
+
+@pytest.mark.parametrize("features", [0, container.FEATURE_MODES, container.FEATURE_SECOND, 5])
+def test_both_readers_read_the_same_kinds(features: int) -> None:
+    rng = np.random.default_rng(17)
+    for kinds in (np.full(100, 4), rng.choice([0, 3, 16], 30), rng.integers(0, 256, 200), np.array([1])):
+        data = kinds.astype(np.uint8).tobytes()
+        coded = adaptive.pack_bytes([data])
+        second = bool(features & container.FEATURE_SECOND)
+        packed = [container.pack_kinds(kinds.astype(np.uint8), features), container.pack_stream(data)]
+        packed += [container.STREAM.pack(container.CODING_ADAPTIVE, len(coded)) + coded] if second else []
+        for payload in packed:
+            assert spec_reader.kinds_of(payload + b"more", len(data), features) == (data, len(payload))
+            theirs, end = container.unpack_kinds(payload + b"more", len(data), features)
+            assert (theirs.tobytes(), end) == (data, len(payload))
+    adaptive_kinds = container.STREAM.pack(container.CODING_ADAPTIVE, len(coded)) + coded
+    for payload in (adaptive_kinds[:-1], adaptive_kinds[:3], b"\x03" + adaptive_kinds[1:], adaptive_kinds):
+        if payload is adaptive_kinds and second:
+            continue
+        with pytest.raises(velcodec.FormatError):
+            container.unpack_kinds(payload, 1, features)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.kinds_of(payload, 1, features)
+    with pytest.raises(velcodec.FormatError):  # of kinds alone
+        container.unpack_stream(adaptive_kinds, 0, 1)
+    with pytest.raises(spec_reader.SpecError):
+        spec_reader.stream(adaptive_kinds, 0, 1)
+
+
+@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND])
+def test_both_readers_read_the_same_headers(features: int) -> None:
+    coder = header.CODER_2 if features else header.CODER_1
+    longest = a_header(coder=coder, more="")
+    room = container.MAX_HEADER - len(json.dumps(longest, separators=(",", ":")))
+    text = "".join(np.random.default_rng(18).choice(list("abcdefgh"), room).tolist())
+    for head in (a_header(coder=coder), {**longest, "more": "x" * room}, {**longest, "more": text}):
+        packed = container.pack_header(head, features)
+        assert spec_reader.header_of(packed, features) == container.unpack_header(packed, features) == head
+        if features:
+            stored = zlib.compressobj(0, zlib.DEFLATED, -15)  # needs no dictionary
+            plain = stored.compress(json.dumps(head).encode()[: container.MAX_HEADER]) + stored.flush()
+            others = [packed[:-1], packed + b"\0", packed[:9], b"", zlib.compress(packed), b"\xff" * 9]
+            if len(json.dumps(head)) <= container.MAX_HEADER:
+                assert spec_reader.header_of(plain, 4) == container.unpack_header(plain, 4) == head
+        else:
+            others = [packed[:-1], packed[:9], b""]
+        for other in others:
+            with pytest.raises(velcodec.FormatError):
+                container.unpack_header(other, features)
+            with pytest.raises((spec_reader.SpecError, ValueError)):
+                spec_reader.header_of(other, features)
+    if features:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=container.HEADER_DICTIONARY)
+        data = json.dumps({**longest, "more": "x" * (room + 1)}, separators=(",", ":")).encode()
+        over = packer.compress(data) + packer.flush()
+        with pytest.raises(velcodec.FormatError):
+            container.unpack_header(over, features)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.header_of(over, features)
+
+
+@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND])
+def test_both_readers_read_the_same_quality(
+    features: int, compressed: Compressed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Codes of all sizes, put into the footer of a file of either coder."""
+    rng = np.random.default_rng(19)
+    psnr = np.array([0, 1, 65534, 65535, *rng.integers(0, 65536, 20)], np.uint16)
+    error = np.array([65535, 65534, 0, 1, *rng.integers(0, 65536, 20)], np.uint16)
+    monkeypatch.setattr(container, "quality_codes", lambda *given: (psnr, error))
+    if not features:
+        monkeypatch.setattr(writer, "Header", partial(header.Header, coder=header.CODER_1))
+    path = compressed(np.arange(24 * 6).reshape(24, 2, 3).astype("<f4"), lossless=True)
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | features
+    with velcodec.open(path) as archive:
+        np.testing.assert_allclose(
+            spec_reader.quality(path), [archive.quality.psnr, archive.quality.max_error], rtol=1e-14
+        )
 
 
 def test_both_readers_refuse_the_same_adaptive_streams() -> None:
@@ -394,19 +587,32 @@ def test_both_readers_refuse_the_same_adaptive_streams() -> None:
     shape = (6, 7)
     whole = of_values(rng, shape, 5)
     layered = Layered(np.array([1, 2, 3], "<i2"), np.sort(rng.integers(0, 7, (2, 7)), 0).astype(np.int64))
-    streams: list[tuple[bytes, Callable[[bytes], Any], Callable[[bytes], Any]]] = [
-        (
-            layers.encode([layered], [6], 1, 3)[0],
-            lambda data: layers.draw(layers.decode(data, [shape], np.dtype("<i2"), 1, 3)[0], 6),
-            lambda data: spec_reader.layered(data, [shape], np.dtype("<i2"), (1, 3))[0],
-        )
-    ]
-    for smooth in (False, True):
+    bounds, dtype = (1.0, 3.0), np.dtype("<i2")
+    streams: list[tuple[bytes, Callable[[bytes], Any], Callable[[bytes], Any]]] = []
+    for code, coder in ((None, 2), (131, 2), (None, 1)):
+        m = Layered(layered.values.astype(np.int64) if code else layered.values, layered.depths, code)
+        given: tuple[Any, ...] = ([shape], [code is not None], dtype)
         streams.append(
             (
-                pixels.encode([Integers(whole, 128)], smooth, 0)[0],
-                lambda data, smooth=smooth: pixels.decode(data, [shape], [False], smooth, 0)[0].whole,
-                lambda data, smooth=smooth: spec_reader.integers(data, [shape], [False], smooth, 0)[0].q,
+                layers.encode([m], [6], *bounds, UNIT)[0],
+                lambda data, given=given, coder=coder: as_page_reads(
+                    layers.decode(data, *given, *bounds, UNIT, True, coder)[0], 6, bounds, "<i2"
+                ),
+                lambda data, given=given, coder=coder: (
+                    spec_reader.converted(
+                        np.clip(spec_reader.layered(data, *given, bounds, UNIT, coder)[0], *bounds), dtype
+                    )
+                    if given[1][0]
+                    else spec_reader.layered(data, *given, bounds, UNIT, coder)[0]
+                ),
+            )
+        )
+    for model in MODELS:
+        streams.append(
+            (
+                pixels.encode([Integers(whole, 128)], model, 0)[0],
+                lambda data, model=model: pixels.decode(data, [shape], [False], model, 0)[0].whole,
+                lambda data, model=model: spec_reader.integers(data, [shape], [False], model, 0)[0].q,
             )
         )
 
@@ -431,7 +637,7 @@ def test_both_readers_refuse_the_same_adaptive_streams() -> None:
             refused += a is None
             if a is not None:
                 np.testing.assert_array_equal(a, b)
-    assert refused > 15
+    assert refused > 30
 
 
 def test_the_reader_of_the_page_counts_the_same_codebook_hash(book_path: Path) -> None:
@@ -566,7 +772,11 @@ def test_prologue() -> None:
     assert f"## 2. Prologue: {container.PROLOGUE.size} bytes\n" in PAGE
     assert bytes.fromhex(rows[0][3]) == container.SIGNATURE
     assert int(rows[1][3]) == container.FORMAT_VERSION
-    named = [(container.FEATURE_MODES, "modes"), (container.FEATURE_TILES, "tiles")]
+    named = [
+        (container.FEATURE_MODES, "modes"),
+        (container.FEATURE_TILES, "tiles"),
+        (container.FEATURE_SECOND, "second"),
+    ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
@@ -611,11 +821,16 @@ def test_head() -> None:
     assert set(keys) == set(a_header()) | set(optional)
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
-    assert made.features == container.FEATURE_MODES | container.FEATURE_TILES
-    assert header.from_json(a_header()).features == 0
+    assert made.features == container.KNOWN_REQUIRED_FEATURES
+    assert header.from_json(a_header()).features == container.FEATURE_SECOND
+    assert header.from_json(a_header(coder=header.CODER_1)).features == 0
     assert says("HEAD", f"at most {container.MAX_HEADER} bytes")
-    assert f'"{header.CODER}"' in keys["coder"]
-    assert f"Entropy-coded latents (coder `{header.CODER}`)" in PAGE
+    assert keys["coder"].startswith(f'"{header.CODER_1}" in coder 1, "{header.CODER_2}" in coder 2;')
+    lines = re.search(r"are the dictionary, (\d+) bytes:\n\n((?:    .*\n)+)", section("HEAD"))
+    assert lines
+    dictionary = "".join(line.strip() for line in lines[2].splitlines()).encode()
+    assert dictionary == container.HEADER_DICTIONARY == spec_reader.DICTIONARY
+    assert len(dictionary) == int(lines[1])
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
     named = {np.dtype(order + code).str for order in "<>" for code in codes[1].split()}
@@ -681,7 +896,10 @@ def test_maps() -> None:
     streams, kinds = tables("MAPS")
     check_fields(streams[:2], container.STREAM)
     assert int(streams[2][0]) == container.STREAM.size
-    assert streams[0][2] == f"coding: {container.CODING_RAW} raw, {container.CODING_ZSTD} zstd"
+    assert streams[0][2] == (
+        f"coding: {container.CODING_RAW} raw, {container.CODING_ZSTD} zstd, "
+        f"{container.CODING_ADAPTIVE} adaptive bytes (section 9.4), of kinds alone and in coder 2 alone"
+    )
     numbers = {
         name.removeprefix("KIND_").lower().replace("_", " "): number
         for name, number in vars(container).items()
@@ -691,13 +909,13 @@ def test_maps() -> None:
     assert {name: kind for kind, name, *_ in kinds} == {
         name: f"{number} + t" if name in starts else str(number) for name, number in numbers.items()
     }
-    for kind, _, feature, _ in kinds:
+    for kind, _, needed, _ in kinds:
         number = np.array([int(kind.split()[0])], np.uint8)
-        assert container.known_kinds(number, container.KNOWN_REQUIRED_FEATURES).all()
-        assert container.known_kinds(number, 0)[0] == (int(feature) == 0)
-        assert int(feature) in (0, container.FEATURE_MODES)
+        bits = sum(int(bit) for bit in needed.split(", "))
+        for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
+            assert container.known_kinds(number, features)[0] == (bits & ~features == 0)
     assert says("MAPS", f"t is at most {container.MAX_TABLES - 1}.")
-    for features in (0, 1, 2, 3):
+    for features in range(8):
         found = [spec_reader.known(kind, features) for kind in range(256)]
         np.testing.assert_array_equal(found, container.known_kinds(np.arange(256, dtype=np.uint8), features))
     order = list(container.Block.__dataclass_fields__)
@@ -713,7 +931,7 @@ def test_foot_and_tail() -> None:
     check_fields(foot[:3], container.FOOTER)
     start, entry = container.FOOTER.size, container.INDEX.size
     assert foot[3] == [str(start), f"b x {entry} bytes", "index"]
-    assert foot[4] == [f"{start} + {entry} b", "stream", "quality"]
+    assert foot[4] == [f"{start} + {entry} b", "to the end", "quality"]
     described = re.search(r"An index entry is \{(.*?)\}", " ".join(section("FOOT and tail").split()))
     assert described
     assert layout([field.split()[0] for field in described[1].split(", ")]) == container.INDEX.format
@@ -735,8 +953,12 @@ def test_foot_and_tail() -> None:
         container.PSNR_EXACT - 1,
         container.ERROR_UNBOUNDED - 1,
     )
-    assert codes[1][1].startswith(f"PSNR = {container.PSNR_STEP} p dB, rounded down")
-    assert f"2^((e - {container.ERROR_BIAS}) / {container.ERROR_STEPS})" in codes[4][1]
+    scales = [container.quality_scale(features) for features in (3, container.KNOWN_REQUIRED_FEATURES)]
+    assert codes[1][1].startswith(
+        "PSNR = {} p dB in coder 1, {} p dB in coder 2, rounded down".format(*(s.psnr_step for s in scales))
+    )
+    errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
+    assert codes[4][1].startswith(f"the maximum error is at most {errors[0]} 1, {errors[1]} 2, in the")
 
 
 def test_entropy_coder() -> None:
@@ -759,7 +981,7 @@ def test_adaptive_coder() -> None:
         assert {int(adaptive.CONFIDENCE[n]) for n in spread(row[0])} == {int(row[1])}
     assert [n for row in confidences for n in spread(row[0])] == list(range(adaptive.LIMIT + 1))
     assert len(confidences) == adaptive.CONFIDENCES
-    for inputs in (1, 3, 13):
+    for inputs in (1, 3, 13, 16):
         first = 131072 // (inputs + 2)
         shares = {"0": 0, "floor(first / 3)": first // 3, "floor(first / 2)": first // 2, "first": first}
         shares["floor(3 first / 4)"] = 3 * first // 4
@@ -787,44 +1009,51 @@ def test_adaptive_coder() -> None:
 
 
 def test_adaptive_streams() -> None:
-    models, neighbours_seen, candidates, weights, roots, values = tables("Adaptive streams")
-    coders = {
-        smooth: pixels._Coder(adaptive.new_io(), np.zeros(9, np.uint8), smooth) for smooth in (False, True)
-    }
-    near, calm = coders[False].model
+    models, integers_of, neighbours_seen, candidates, weights, roots, values = tables("Adaptive streams")
+    near, calm = edges.fresh(2)
+    layered = adaptive.memory(layers.INPUTS, 1 << layers.SLOT_BITS, 3 * layers.WAYS)
     memories = {
-        "layers": (adaptive.memory(layers.INPUTS, 1 << layers.SLOT_BITS, 3 * layers.WAYS), layers.SPEED),
-        "code": (coders[False].head, 2),
-        "near": (near, pixels.EDGE_SPEED),
-        "calm": (calm, pixels.CALM_SPEED),
-        "smooth": (coders[True].model, pixels.SMOOTH_SPEED),
-        "parts": (coders[True].of_parts, pixels.PART_SPEED),
+        "layers, coder 1": (layered, layers.SPEED_1),
+        "layers, coder 2": (layered, layers.SPEED),
+        "code": (adaptive.byte_memory(), 2),
+        "near, coder 1": (edges.fresh(1)[0], edges.SPEED_1),
+        "near, coder 2": (near, edges.SPEED),
+        "calm": (calm, edges.CALM_SPEED),
+        "smooth": (smooth.fresh(), smooth.SPEED),
+        "parts": (parts.fresh(), parts.SPEED),
     }
     assert {row[0]: [int(n) for n in row[1:]] for row in models} == {
         name: [*p.shape, len(w), speed] for name, ((p, _, w), speed) in memories.items()
     }
+    assert [row[0] for row in integers_of] == ["3", "8"]
     assert len(neighbours_seen) == 7
-    assert [row[2] for row in candidates] == ["way", *(f"{k * pixels.EDGE_WAYS} + way" for k in (1, 2, 3))]
-    assert says("Edges", f"signed(h, {4 * pixels.EDGE_WAYS} + way, {pixels.EDGE_WAYS})")
-    assert says("Smooth", f"min(rough, {pixels.SMOOTH_WAYS - 1}), {pixels.SMOOTH_WAYS})")
+    assert [row[2] for row in candidates] == ["way", *(f"{k * edges.WAYS} + way" for k in (1, 2, 3))]
+    assert says("Edges", f"signed(h, {4 * edges.WAYS} + way, {edges.WAYS})")
+    spreads, misses = edges.SPREADS, edges.MISSES
+    assert says(
+        "Edges", f"j2 = {edges.SELECTORS} + min(size, {spreads - 1}) + {spreads} min(off, {misses - 1})"
+    )
+    assert says("Smooth", f"min(rough, {smooth.WAYS - 1}), {smooth.WAYS})")
     pairs = re.findall(r"\((\d), (-?\d)\)", " ".join(row[1] for row in weights))
-    assert [(int(up), int(left)) for up, left in pairs] == [tuple(n) for n in pixels.NEIGHBOURS.tolist()]
-    assert [tuple(n) for n in pixels.NEIGHBOURS.tolist()] == spec_reader.WIDE_UP
-    assert says("Smooth", f"x q(z - up_k, x - left_k)) >> {pixels.WEIGHT_BITS - 4};")
+    assert [(int(up), int(left)) for up, left in pairs] == [tuple(n) for n in smooth.NEIGHBOURS.tolist()]
+    assert [tuple(n) for n in smooth.NEIGHBOURS.tolist()] == spec_reader.WIDE_UP
+    assert says("Smooth", f"x q(z - up_k, x - left_k)) >> {smooth.WEIGHT_BITS - 4};")
     assert [(int(i), float(root)) for i, root in roots] == list(enumerate(residual.ROOTS))
     assert [root for _, root in roots] == [repr(root) for root in residual.ROOTS]
     assert list(residual.ROOTS) == spec_reader.ROOTS
     assert says("Values", f"k = code - {residual.CODE_ZERO};")
-    assert [row[0] for row in values] == ["4, 5", "6, 7", "128 + t"]
+    assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "128 + t"]
     for code in range(256):
         assert residual.step(1.37, code) == spec_reader.step(1.37, code)
     assert says("Layers", f"L values, 1 to {layers.MAX_LAYERS},")
     assert says("Layers", f"L = node - {layers.MAX_LAYERS - 1};")
     assert says("Layers", f"(L - 1) x W is above {layers.MAX_DEPTHS}")
+    assert says("Layers", f"of_from = 2^{layers.ALL.bit_length() - 1}; of_to = 0")
+    assert says("Layers", f"m = 2^{layers.ALL.bit_length() - 1} for j")
     assert says("Layers", f"part = node - {layers.VALUE_PARTS};")
-    assert says("Integers", f"refuse where a |q| is 2^{pixels.LIMIT.bit_length() - 1} or more")
-    assert says("Integers", f"refuse there a code above {pixels.MAX_PART_BITS}")
-    assert says("Parts", f"of {pixels.MEMORY} places: place q mod {pixels.MEMORY} holds")
+    assert says("Integers", f"refuse where a |q| is 2^{edges.LIMIT.bit_length() - 1} or more")
+    assert says("Integers", f"refuse there a code above {parts.MAX_BITS}")
+    assert says("Parts", f"of {parts.MEMORY} places: place q mod {parts.MEMORY} holds")
     mantissas = [exact.mantissa(np.dtype(t)) for t in ("<f2", "<f4", "<f8", "<i4")]
     assert says("Parts", "{} for f2, {} for f4, {} for f8, {} for integers".format(*mantissas))
 

@@ -46,7 +46,9 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any, coder: int) -> None:
     h, slots = np.zeros(inputs, np.int64), np.zeros(inputs, np.int64)
     h3, slots3 = np.zeros(CALM_INPUTS, np.int64), np.zeros(CALM_INPUTS, np.int64)
     guesses = np.zeros(GUESSES, np.int64)
-    missed = np.zeros((GUESSES, height + PAD, width + 2 * PAD), np.int64)
+    missed = np.zeros(
+        (GUESSES, 2, width + 2 * PAD), np.int64
+    )  # of this row and the one above, by their parity
     a = padded(height, width)
     for z in range(height):
         r = z + PAD
@@ -62,6 +64,7 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any, coder: int) -> None:
             known = _is_calm(a, r, x)
             if known and _code_calm(io, buffer, calm, h3, slots3, a, r, x, 1 if v == a[r - 1, x] else 0):
                 q[z, column] = a[r, x] = a[r - 1, x]
+                missed[:, r & 1, x] = 0
                 continue
             like, like2 = _likeness(a, r, x)
             base, second, speed = _median(a, r, x), -1, SPEED_1
@@ -72,7 +75,7 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any, coder: int) -> None:
                 speed = SPEED
             v = _code_near(io, buffer, near, h, slots, a, r, x, known, base, second, speed, v)
             for k in range(GUESSES):
-                missed[k, r, x] = abs(v - guesses[k])
+                missed[k, r & 1, x] = abs(v - guesses[k])
             q[z, column] = a[r, x] = v
         close_row(a, r, width)
 
@@ -147,8 +150,8 @@ def _contexts(
     guesses[5] = (left + up_right) >> 1
     best, miss = 0, np.int64(1) << 62
     for k in range(GUESSES):
-        m = missed[k]
-        near = 2 * m[r, x - 1] + 2 * m[r - 1, x] + m[r - 1, x + 1] + m[r - 1, x - 1] + m[r, x - 2]
+        row, above = missed[k, r & 1], missed[k, 1 - (r & 1)]
+        near = 2 * row[x - 1] + 2 * above[x] + above[x + 1] + above[x - 1] + row[x - 2]
         if near < miss:
             best, miss = k, near
     base = guesses[best]

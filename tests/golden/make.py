@@ -51,6 +51,12 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     holed[1, 2, 3] = np.nan
     style = synth.generate("Style_A", 2, (24, 30), seed=5)
     wide = synth.generate("FlatFault_A", 1, (80, 160), seed=5)[0]
+    layers = synth.generate("CurveVel_A", 4, seed=5)
+    uneven = layers + np.random.default_rng(5).uniform(-0.5, 0.5, layers.shape).astype(layers.dtype)
+    uneven[2] = np.where(layers[2] == layers[2, 0, 0], np.nan, layers[2])  # no multiples of anything
+    faults = synth.generate("CurveFault_A", 3, (60, 80), seed=5)
+    blurred = np.mean([np.roll(faults, (i, k), (1, 2)) for i in range(3) for k in range(3)], 0)[:, 3:, 3:]
+    few = np.concatenate([layers[:, ::9, ::9], faults[:, ::7, ::9][:, :8, :8]])
     return {
         "entropy": ("siren", maps, {"latent_only": True, "effort": 2}),
         "warp": ("warp", maps[:, None], {"latent_only": True, "effort": 2}),
@@ -62,6 +68,9 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
             {"psnr": 3.0, "effort": 2},
         ),  # several modes and an exact map in one block
         "layered": ("siren", synth.generate("CurveVel_A", 3, seed=5), {"lossless": True}),
+        "max-error-layers": ("siren", uneven, {"max_error": 25.0, "effort": 0}),  # layers of both kinds
+        "blurred-faults": ("siren", blurred.astype(np.float32), {"max_error": 5.0, "effort": 0}),
+        "adaptive-kinds": ("siren", np.tile(few, (8, 1, 1)), {"lossless": True}),
         "edges": ("siren", maps, {"max_error": 10.0, "effort": 0}),
         "smooth": ("siren", style, {"max_error": 0.5, "effort": 0}),
         "smooth-exact": ("siren", style, {"lossless": True}),
