@@ -115,7 +115,7 @@ def parse(path: str | Path) -> File:
     shape = head["shape"]
     need(2 <= len(shape) <= 4 and min(shape) >= 1 and shape[-2] * shape[-1] <= 268435456, "shape")
     need(len(shape) < 4 or shape[1] == 1, "shape")
-    need(head["dtype"] in DTYPES, "dtype")
+    need(head["dtype"] in DTYPES and head["range"][0] <= head["range"][1], "dtype or range")
     need(len(head["units"]) <= 256 and 1 <= head["codebook"]["latent"] <= 4096, "units or latent")
     need(("unit" in head, "tile" in head) == (bool(required & MODES), bool(required & TILES)), "features")
     need(head.get("axis", 0) == 0 or (head["axis"] in (1, 2) and len(shape) == 3), "axis")
@@ -463,14 +463,15 @@ def layered(
     """Maps in the dtype; those in steps in float64, not yet clipped."""
     coder = Coder(data)
     model, codes = Model(coder, 8, 65536, 15, 6 if version == 1 else 12), code_model(coder)
-    maps = []
+    maps, room = [], 268435456
     for (rows, columns), in_steps in zip(shapes, stepped, strict=True):
         worth = step(unit, codes.byte()) if in_steps else None
         base, span = span_of(bounds, worth)
         h = [mix(1, 0)] * 8
         whole = model.flag(h, 0, 0)
         count = model.tree(h, 6) - 63
-        need(not (whole and span == 0) and (count - 1) * columns <= 268435456, "head of layers")
+        room -= (count - 1) * columns
+        need(not (whole and span == 0) and room >= 0, "head of layers")
         kind = dtype if worth is None else np.dtype("<i8")
         if whole:
             values = np.array([base + v for v in layer_values(model, count, span, version)]).astype(kind)
@@ -830,6 +831,7 @@ def parts_of(model: Model, q: Grid, b: int, mantissa: int) -> Grid:
             else:
                 exponent = max((abs(v) - 1).bit_length() - 1, 0) if v else 0
                 part = model.signed(h, 3, 1) << min(max(b - max(mantissa - exponent, 0), 0), b)
+                need(abs(part) <= (1 << b) // 2, "a part")
             parts[z][x] = part
             memory[v % 4096] = v, part
     return parts

@@ -160,6 +160,7 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
         ("spacing", [1]),
         ("normalisation", [1e999, 1]),
         ("range", None),
+        ("range", [2.0, 1.0]),
         ("codebook", {"id": "x", "sha256": "ab", "latent": 256}),
         ("codebook", {"id": "x", "sha256": "0" * 64, "latent": 1 << 30}),
         ("coder", "velcodec-9"),

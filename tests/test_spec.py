@@ -376,9 +376,9 @@ def test_both_readers_read_the_same_integers(model: Model) -> None:
             whole, bits = of_values(rng, shape, size), int(rng.integers(parts.MAX_BITS + 1))
             coarse = np.array([max(bits - max(mantissa - max(int(abs(v) - 1).bit_length() - 1, 0), 0), 0)
                                if v else max(bits - mantissa, 0) for v in whole.flat]).reshape(shape)  # fmt: skip
-            half = 1 << max(bits - 1, 0)
-            rest = of_values(rng, shape, 3) if i % 4 else rng.integers(-half, half, shape)
-            rest = (rest >> coarse) << coarse
+            half = (1 << bits) >> 1
+            rest = of_values(rng, shape, 3) if i % 4 else rng.integers(-half, half + 1, shape)
+            rest = np.sign(rest) * ((np.minimum(np.abs(rest), half) >> coarse) << coarse)
             maps.append(Integers(whole, bits if i % 2 else 255 - i, rest if i % 2 else None))
         data, _ = pixels.encode(maps, model, mantissa)
         parted = [m.parts is not None for m in maps]
@@ -1047,12 +1047,12 @@ def test_adaptive_streams() -> None:
         assert residual.step(1.37, code) == spec_reader.step(1.37, code)
     assert says("Layers", f"L values, 1 to {layers.MAX_LAYERS},")
     assert says("Layers", f"L = node - {layers.MAX_LAYERS - 1};")
-    assert says("Layers", f"(L - 1) x W is above {layers.MAX_DEPTHS}")
+    assert says("Layers", f"(L - 1) x W, summed over the block so far, is above {layers.MAX_DEPTHS}")
     assert says("Layers", f"of_from = 2^{layers.ALL.bit_length() - 1}; of_to = 0")
     assert says("Layers", f"m = 2^{layers.ALL.bit_length() - 1} for j")
     assert says("Layers", f"part = node - {layers.VALUE_PARTS};")
     assert says("Integers", f"refuse where a |q| is 2^{edges.LIMIT.bit_length() - 1} or more")
-    assert says("Integers", f"refuse there a code above {parts.MAX_BITS}")
+    assert says("Integers", f"refuse there a code b above {parts.MAX_BITS}")
     assert says("Parts", f"of {parts.MEMORY} places: place q mod {parts.MEMORY} holds")
     mantissas = [exact.mantissa(np.dtype(t)) for t in ("<f2", "<f4", "<f8", "<i4")]
     assert says("Parts", "{} for f2, {} for f4, {} for f8, {} for integers".format(*mantissas))

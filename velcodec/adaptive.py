@@ -247,8 +247,12 @@ def byte_memory() -> tuple[NDArray[Any], ...]:
 @njit(cache=True, nogil=True)
 def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
     """Code a number of 0..255, digit by digit, each under the digits before it."""
+    return _code_byte(io, buffer, model, np.zeros(1, np.int64), value)
+
+
+@njit(cache=True, nogil=True)
+def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, value: int) -> int:
     p, n, w = model
-    slots = np.zeros(1, np.int64)
     node = 1
     for k in range(7, -1, -1):
         slots[0] = node
@@ -320,10 +324,11 @@ def cost(io: NDArray[np.int64]) -> float:
 
 @njit(cache=True, nogil=True)
 def _code_bytes(io: Any, buffer: Any, model: Any, values: Any) -> None:
+    slots = np.zeros(1, np.int64)
     for i in range(len(values)):
         if past_end(io, buffer):
             return
-        values[i] = code_byte(io, buffer, model, values[i])
+        values[i] = _code_byte(io, buffer, model, slots, np.int64(values[i]))
 
 
 def pack_bytes(parts: list[bytes]) -> bytes:
@@ -331,18 +336,18 @@ def pack_bytes(parts: list[bytes]) -> bytes:
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         for part in parts:
-            _code_bytes(io, buffer, byte_memory(), np.frombuffer(part, np.uint8).astype(np.int64))
+            _code_bytes(io, buffer, byte_memory(), np.frombuffer(part, np.uint8).copy())
 
     return write(code, 64 + 2 * sum(map(len, parts)))
 
 
 def unpack_bytes(data: bytes, sizes: list[int]) -> list[bytes]:
     """The parts, of some sizes, of a stream that `pack_bytes` gave. Raises FormatError where it holds others."""
-    parts = [np.zeros(size, np.int64) for size in sizes]
+    parts = [np.zeros(size, np.uint8) for size in sizes]
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         for part in parts:
             _code_bytes(io, buffer, byte_memory(), part)
 
     read(code, data)
-    return [part.astype(np.uint8).tobytes() for part in parts]
+    return [part.tobytes() for part in parts]

@@ -11,6 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 PAD = 3
+LIMIT = 1 << 36  # of integers coded
 
 
 @njit(cache=True, nogil=True)

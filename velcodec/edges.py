@@ -14,7 +14,7 @@ from numba import njit
 
 from . import adaptive
 from .adaptive import BAD, blend, code_flag, code_signed, past_end
-from .border import PAD, along_first_row, close_row, open_row, padded
+from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
 
 SLOT_BITS, CALM_BITS = 18, 16
 INPUTS, CALM_INPUTS = 16, 3
@@ -23,7 +23,6 @@ WAYS = 8
 SELECTORS = 7 * WAYS
 SPREADS, MISSES = 13, 16  # octaves of the neighbours' range and of what predictions missed by, told apart
 GUESSES = 6
-LIMIT = 1 << 36  # of integers coded
 
 INPUTS_1, SPEED_1 = 13, 14  # in coder velcodec-1
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .edges import LIMIT
+from .border import LIMIT
 from .parts import MAX_BITS
 from .pixels import Integers
 

@@ -125,6 +125,7 @@ def from_json(fields: dict[str, Any]) -> Header:
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
         ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
+        ok = ok and header.low <= header.high
         ok = ok and (header.bound is None or header.bound > 0)
         ok = ok and (header.unit is None or 0 <= header.unit <= MAX_UNIT)
         if header.tile is not None:

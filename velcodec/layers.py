@@ -31,7 +31,7 @@ from .adaptive import (
 )
 
 MAX_LAYERS = 64
-MAX_DEPTHS = 1 << 28  # of one map, interfaces times columns
+MAX_DEPTHS = 1 << 28  # of a block, interfaces times columns
 INPUTS, SLOT_BITS, WAYS = 8, 16, 5
 SPEED, SPEED_1 = 12, 6  # the latter in coder velcodec-1
 VALUE_PARTS = 16  # of the range that a velocity is sought in
@@ -157,11 +157,13 @@ def decode(
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         model, head = adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS), byte_memory()
+        room = MAX_DEPTHS
         for (height, width), in_steps in zip(shapes, stepped, strict=True):
             step_code = code_byte(io, buffer, head, 0) if in_steps else None
             floor, span = _range(low, high, unit, step_code)
             count, integers = _code_head(io, buffer, model, speed, 1, 0)
-            if (integers and not span) or (count - 1) * width > MAX_DEPTHS:
+            room -= (count - 1) * width
+            if (integers and not span) or room < 0:
                 io[BAD] = 1
             if io[BAD] or past_end(io, buffer):
                 return

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 
 from . import adaptive
-from .adaptive import blend, code_flag, code_signed, past_end
-from .edges import LIMIT
+from .adaptive import BAD, blend, code_flag, code_signed, past_end
+from .border import LIMIT
 
 INPUTS, SLOT_BITS, SPEED = 5, 16, 6
 MAX_BITS = 24
@@ -30,7 +30,7 @@ def code_parts(io: Any, buffer: Any, model: Any, whole: Any, parts: Any, bits: i
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     keys, seen = np.full(MEMORY, LIMIT, np.int64), np.zeros(MEMORY, np.int64)
     for z in range(height):
-        if past_end(io, buffer):
+        if io[BAD] or past_end(io, buffer):
             return
         for x in range(width):
             v = whole[z, x]
@@ -74,7 +74,11 @@ def code_parts(io: Any, buffer: Any, model: Any, whole: Any, parts: Any, bits: i
                 while (abs(v) - 1) >> (exponent + 1) > 0:
                     exponent += 1
                 fixed = min(max(bits - max(mantissa - exponent, 0), 0), bits)
-                part = code_signed(io, buffer, model, h, slots, 3, 1, SPEED, part >> fixed) << fixed
+                part = code_signed(io, buffer, model, h, slots, 3, 1, SPEED, part >> fixed)
+                if abs(part) > (1 << bits) >> (fixed + 1):
+                    io[BAD] = 1
+                    part = 0
+                part <<= fixed
             parts[z, x] = part
             keys[place] = v
             seen[place] = part

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from . import adaptive, edges, parts, smooth
 from .adaptive import BAD, byte_memory, code_byte, code_even, past_end
-from .edges import LIMIT, code_edges
+from .border import LIMIT
+from .edges import code_edges
 from .parts import MAX_BITS, code_parts
 from .smooth import NEIGHBOURS, code_smooth, fit_weights
 

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .edges import LIMIT
+from .border import LIMIT
 
 CODE_ZERO = 128  # code of k = 0
 ROOTS = (  # 2^(k / 8)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from . import adaptive
 from .adaptive import BAD, blend, clip, code_signed, past_end
-from .border import PAD, along_first_row, close_row, open_row, padded
+from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
 
 SLOT_BITS = 18
 INPUTS, WAYS, SPEED = 10, 32, 5
@@ -91,6 +91,9 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
             )
             way = min(rough, WAYS - 1)
             v = base + code_signed(io, buffer, model, h, slots, way, WAYS, SPEED, q[z, column] - base)
+            if abs(v) >= LIMIT:
+                io[BAD] = 1
+                return
             q[z, column] = a[r, x] = v
             off[r, x] = ((v << 4) - guess) // 8
         close_row(a, r, width)
