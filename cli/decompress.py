@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from velcodec import Archive
 
 STRIP_FROM = 1 << 22  # samples of a map beyond which it is written strip by strip
+PART_BYTES = 1 << 28  # of a volume held at a time
 
 
 @click.command("decompress", no_args_is_help=False)
@@ -61,8 +62,6 @@ def command(
     from velcodec.sources import check_output, write_array
 
     check_output(output, overwrite)
-    import numpy as np
-
     import velcodec
     from velcodec.grid import make_grid
 
@@ -72,9 +71,8 @@ def command(
         shape = _output_shape(archive.shape, len(chosen), grid)
         with progress(len(chosen), "decompress") as bar:
             if archive.header.axis:
-                whole = np.concatenate([b for _, b in read_blocks(archive, chosen, res, window)])
-                whole = np.moveaxis(whole, 0, archive.header.axis)
-                shape, blocks = whole.shape, [whole]
+                shape = (*shape[1 : archive.header.axis + 1], len(chosen), *shape[archive.header.axis + 1 :])
+                blocks = _advancing(_of_volume(archive, chosen, res, window), bar)
             elif res is None and grid[0] * grid[1] > STRIP_FROM:
                 blocks = _advancing(_strips(archive, chosen, window), bar)
             else:
@@ -100,6 +98,26 @@ def _strips(
         for z in range(top - top % step, bottom, step):
             strip = (max(z, top), min(z + step, bottom))
             yield [number] if strip[1] == bottom else [], archive.read([number], None, (strip, across))
+
+
+def _of_volume(
+    archive: Archive, chosen: Sequence[int], res: Grid | None, window: Window | None
+) -> Iterator[tuple[Sequence[int], Any]]:
+    """A volume whose maps are slices along its second or third axis, in parts along the first one.
+
+    A part is a strip of all slices, read anew: there is one unless that takes too much memory. On another grid there is
+    always one.
+    """
+    import numpy as np
+
+    (top, bottom), across = window or ((0, archive.map_shape[0]), (0, archive.map_shape[1]))
+    row = max(1, len(chosen) * (across[1] - across[0]) * archive.dtype.itemsize)
+    step = bottom - top if res else max(1, PART_BYTES // row)
+    for z in range(top, bottom, step):
+        strip = (z, min(z + step, bottom))
+        here = window if res else (strip, across)
+        part = np.concatenate([b for _, b in read_blocks(archive, chosen, res, here)])
+        yield chosen if strip[1] == bottom else [], np.moveaxis(part, 0, archive.header.axis)
 
 
 def _advancing(parts: Any, bar: Any) -> Any:

@@ -494,6 +494,24 @@ def test_codebook_export_and_import(tmp_path, monkeypatch):
     bad("codebook", "import", target)
 
 
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_volumes_keep_their_axis(axis, tmp_path, monkeypatch):
+    volume = synth.generate("CurveVel_A", 12, (20, 30), seed=6)
+    np.save(tmp_path / "v.npy", volume)
+    target, copy = tmp_path / "v.vlz", tmp_path / "copy.npy"
+    good("compress", tmp_path / "v.npy", target, "--axis", axis, "--lossless")
+    good("decompress", target, copy)
+    np.testing.assert_array_equal(np.load(copy), volume)
+    np.testing.assert_array_equal(velcodec.decompress(target), volume)
+    monkeypatch.setattr("velcodec_cli.decompress.PART_BYTES", 5000)  # a few rows at a time
+    good("decompress", target, copy, "--maps", "2:9", "--window", "3:11,4:10", "--overwrite")
+    kept = np.moveaxis(np.moveaxis(volume, axis, 0)[2:9, 3:11, 4:10], 0, axis)
+    np.testing.assert_array_equal(np.load(copy), kept)
+    good("decompress", target, copy, "--res", "40x60", "--overwrite")
+    assert np.load(copy).shape == np.moveaxis(np.empty((volume.shape[axis], 40, 60)), 0, axis).shape
+    assert "whole" in good("verify", target, "--against", tmp_path / "v.npy")
+
+
 # train and synth
 
 
