@@ -512,6 +512,20 @@ def test_volumes_keep_their_axis(axis, tmp_path, monkeypatch):
     assert "whole" in good("verify", target, "--against", tmp_path / "v.npy")
 
 
+def test_layers_are_read_without_torch(tmp_path):
+    """It takes seconds to import, and is needed for latents alone."""
+    target, copy = tmp_path / "a.vlz", tmp_path / "a.npy"
+    velcodec.compress(synth.generate("CurveVel_A", 3, seed=1), target, lossless=True)
+    code = (
+        "import sys; from velcodec_cli.main import main\n"
+        f"main(['info', {str(target)!r}], standalone_mode=False)\n"
+        f"main(['decompress', {str(target)!r}, {str(copy)!r}, '--res', '90'], standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "False"
+
+
 # train and synth
 
 

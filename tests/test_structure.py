@@ -41,8 +41,8 @@ MAY = {
     "fit": {"codebook", "decoders", "device", "grid"},
     "field": {"codebook", "errors", "header"},
     "decoder": {
-        "codebook", "container", "entropy", "errors", "exact", "grid", "header", "interfaces", "layers", "pixels",
-        "quantise", "residual", "synthesis",
+        "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces", "layers",
+        "pixels", "quantise", "residual", "synthesis",
     },
     "modes": {
         "codebook", "container", "decoder", "exact", "fit", "grid", "header", "layers", "pixels", "quantise",

@@ -12,14 +12,13 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from . import container
 from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .container import Entry, Footer
 from .decoder import MODES, Records, decode_records, has_latent, mode_name, read_records
-from .device import resolve_device
+from .device import check_device, resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field, of_latent, of_samples
 from .grid import Grid, Window, make_grid, resample
@@ -251,7 +250,8 @@ class Archive:
         """
         rows = self._rows(maps)
         grid = make_grid(self.map_shape, shape, window)
-        where = resolve_device(device or self._device)
+        where = device or self._device
+        check_device(where)
         if len(self.header.layout) > 1 and not self.header.overlap and grid.window is None:
             return self._read_between(rows, grid, where)
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
@@ -268,7 +268,7 @@ class Archive:
             out[i] = self._assembled(row, grid, where)
         return out
 
-    def _assembled(self, row: int, grid: Grid, where: torch.device) -> NDArray[Any]:
+    def _assembled(self, row: int, grid: Grid, where: str) -> NDArray[Any]:
         """A map in tiles on a grid: its tiles decoded each on a share of it, and blended where they overlap."""
         layout = self.header.layout
         parts = {
@@ -293,7 +293,7 @@ class Archive:
                     out[part.place] = v
         return cast(out, self.dtype)
 
-    def _read_between(self, rows: list[int], grid: Grid, where: torch.device) -> NDArray[Any]:
+    def _read_between(self, rows: list[int], grid: Grid, where: str) -> NDArray[Any]:
         """Maps in tiles of samples on a grid between them: the samples about it, interpolated across tiles."""
         cells = [
             (max(0, math.floor((c.min() + 1) / 2 * n) - 1), min(n, math.ceil((c.max() + 1) / 2 * n) + 1))
@@ -327,11 +327,11 @@ class Archive:
     def field(self, index: int) -> Field:
         """Map `index` as a continuous function of position: its latent's, or its samples joined bilinearly."""
         row = self._row(index)
-        where = resolve_device(self._device)
         if len(self.header.layout) == 1:
             ((entry, _),) = self._by_block([row])
             kind = int(self._records(entry, entry.first).kinds[row - entry.first])
             if has_latent(kind) and kind < container.KIND_RESIDUAL:
+                where = resolve_device(self._device)
                 return Field(
                     of_latent(self.latents([row])[0], self.codebook, self.header, where), self.header
                 )

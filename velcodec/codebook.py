@@ -5,26 +5,28 @@ file's metadata. The SHA-256 that .vlz files carry covers the tensors and card["
 prose may grow without making a new codebook.
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
-from . import decoders
-from .amortised import AmortisedEncoder
 from .entropy import TableModels
 from .errors import CodebookError, UsageError
 from .prior import Prior
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 DEFAULT_ID = "openfwi-2d-dev"
 SUFFIX = ".safetensors"
@@ -49,6 +51,9 @@ class Codebook:
     """
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], card: dict[str, Any]) -> None:
+        from . import decoders  # torch takes seconds to import: only where networks are built
+        from .amortised import AmortisedEncoder
+
         self.card = card
         self.tensors = dict(tensors)
         self.sha256 = digest(tensors, card)
@@ -78,7 +83,7 @@ class Codebook:
         """Numbers in a latent."""
         return self.prior.latent
 
-    def to(self, device: torch.device) -> "Codebook":
+    def to(self, device: torch.device) -> Codebook:
         """Move the networks to a device, in place."""
         self.decoder.to(device)
         if self.encoder is not None:
@@ -244,6 +249,8 @@ def install(path: Path) -> Path:
 
 
 def _fill(module: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
+    import torch
+
     state = {
         k[len(prefix) :]: torch.from_numpy(v.astype(np.float32))
         for k, v in tensors.items()

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from . import container, entropy, exact, interfaces, layers, pixels, quantise, residual
 from .codebook import Codebook
+from .device import resolve_device
 from .errors import FormatError
 from .grid import Grid, resample
 from .header import CODER_1, MAX_SAMPLES, Header
@@ -170,7 +170,7 @@ def decode_records(
     wanted: Sequence[tuple[int, Grid]],
     header: Header,
     codebook: Codebook | None,
-    device: torch.device,
+    device: str,
 ) -> list[NDArray[Any]]:
     """Records by row, each on a grid of its own, (h, w) in the header's dtype."""
     out: list[NDArray[Any] | None] = [None] * len(wanted)
@@ -184,7 +184,8 @@ def decode_records(
     for same in by_grid.values():
         assert codebook is not None
         grid = wanted[same[0]][1]
-        values = sample(codebook, records.latents[[wanted[i][0] for i in same]], grid, device)
+        latents = records.latents[[wanted[i][0] for i in same]]
+        values = sample(codebook, latents, grid, resolve_device(device))
         for i, v in zip(same, values, strict=True):
             row = wanted[i][0]
             correction = records.stored.get(row)

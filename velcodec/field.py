@@ -1,15 +1,19 @@
 """One map as a continuous function of position: what its latent decodes to, or its samples joined bilinearly."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .codebook import Codebook
 from .errors import UsageError
 from .header import Header
+
+if TYPE_CHECKING:
+    import torch
 
 Points = NDArray[np.float64]
 # Points (P, 2) as (x, z) in [-1, 1]^2 -> values (P,) and, where asked for, slopes (P, 2) per unit coordinate.
@@ -55,6 +59,7 @@ def of_latent(
     latent: NDArray[np.float32], codebook: Codebook, header: Header, device: torch.device
 ) -> Evaluate:
     """What a latent (D,) decodes to; its slopes are the decoder's own derivatives."""
+    import torch
 
     def evaluate(at: Points, gradient: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         decoder = codebook.to(device).decoder

@@ -5,16 +5,20 @@ low[t, d] .. low[t, d] + size[t, d] - 1 with frequencies of at least 1 that sum 
 the entropy coder (rule 1 of the design); the bits that the latent search weighs are read off the same tables.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .errors import CodebookError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 TABLE_BITS = 16  # the frequencies of a table sum to 2^16
 MAX_SIZE = 256  # integers in one table
@@ -92,6 +96,8 @@ class Prior:
     @cached_property
     def bit_table(self) -> Tensor:
         """Bits of every integer of every table, padded at the end: (T, D, MAX size) float32."""
+        import torch
+
         out = np.zeros((*self.size.shape, int(self.size.max())), dtype=np.float32)
         for t, d in np.ndindex(*self.size.shape):
             bits = TABLE_BITS - np.log2(self.table(t, d))
@@ -104,6 +110,8 @@ class Prior:
 
         Linear between them, growing by 4 bits a step outside the table. Differentiable in y.
         """
+        import torch
+
         bits, start, low, last = self._numbers(y.device)
         at = y - low[table]
         inside = torch.minimum(at.clamp_min(0), last[table])
@@ -114,6 +122,8 @@ class Prior:
 
     def integer_bits(self, y: Tensor, table: int) -> Tensor:
         """Bits (B,) of integers y (B, D) under one table set, as `bits` gives them."""
+        import torch
+
         bits, start, low, last = self._numbers(y.device)
         at = y - low[table]
         inside = torch.minimum(at.clamp_min(0), last[table])
@@ -121,6 +131,8 @@ class Prior:
 
     def _numbers(self, device: torch.device) -> tuple[Tensor, ...]:
         """On a device: the bits of all integers in a row, where each table starts in it (T, D), low, size - 1."""
+        import torch
+
         if device not in self._on_device:
             place = torch.arange(self.tables * self.latent).view(self.tables, self.latent)
             numbers = (
@@ -138,6 +150,8 @@ class Prior:
 
 
 def _float(integers: NDArray[Any]) -> Tensor:
+    import torch
+
     return torch.from_numpy(integers.astype(np.float32))
 
 

@@ -1,12 +1,17 @@
 """Latents -> values on a grid or at points, in batches that bound memory. The one place where floats may drift."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from . import decoders
 from .codebook import Codebook
 from .grid import Grid
+
+if TYPE_CHECKING:
+    import torch
 
 POINTS = 40_000  # samples decoded at a time: what they pass through stays near the processor
 
@@ -15,6 +20,10 @@ def sample(
     codebook: Codebook, latents: NDArray[np.float32], grid: Grid, device: torch.device
 ) -> NDArray[np.float32]:
     """Latents (n, D) to normalised values (n, h, w) on a grid, float32."""
+    import torch
+
+    from . import decoders
+
     codebook.to(device)
     height, width = grid.shape
     rows = max(1, min(height, POINTS // width))
