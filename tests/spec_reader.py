@@ -32,8 +32,8 @@ DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 DICTIONARY = (
     b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,"dtype":"<f8",'
     b'"dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
-    b'{"codebook":{"id":"openfwi-2d-dev","latent":256,'
-    b'"sha256":"4a12a2679ada6c841a3e0238a0529f8c318576705a8dac7cd1e3b2784810f65e"},"coder":"velcodec-2",'
+    b'{"codebook":{"id":"openfwi-2d-dev-2","latent":256,'
+    b'"sha256":"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf"},"coder":"velcodec-2",'
     b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
@@ -507,8 +507,8 @@ def patterns(coder: Coder, count: int, dtype: np.dtype[Any]) -> Array:
 
 def layer_values(model: Model, count: int, span: int, version: int) -> list[int]:
     rising = model.flag([mix(2, 0)] * 8, 0, 0)
-    if rising and version == 2:
-        return drawn_values(model.coder, count, span)
+    if version == 2:
+        return drawn_values(model.coder, count, span) if rising else unsorted_values(model.coder, count, span)
     floor, found = 0, list[int]()
     for i in range(count):
         left, k = span - floor, count - i
@@ -523,6 +523,15 @@ def layer_values(model: Model, count: int, span: int, version: int) -> list[int]
         found.append(floor + first + model.coder.even(last - first))
         if rising:
             floor = found[-1] + 1
+    return found
+
+
+def unsorted_values(coder: Coder, count: int, span: int) -> list[int]:
+    need(span >= 2, "values of layers")
+    found = [coder.even(span)]
+    for _ in range(1, count):
+        place = coder.even(span - 1)
+        found.append(place + (place >= found[-1]))
     return found
 
 

@@ -67,8 +67,8 @@ MAX_TABLES = 112
 HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
     b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,'
     b'"dtype":"<f8","dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
-    b'{"codebook":{"id":"openfwi-2d-dev","latent":256,'
-    b'"sha256":"4a12a2679ada6c841a3e0238a0529f8c318576705a8dac7cd1e3b2784810f65e"},"coder":"velcodec-2",'
+    b'{"codebook":{"id":"openfwi-2d-dev-2","latent":256,'
+    b'"sha256":"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf"},"coder":"velcodec-2",'
     b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )

@@ -66,6 +66,12 @@ def analyse(m: NDArray[Any]) -> Layered | None:
     return Layered(patterns[order].view(m.dtype), depths)
 
 
+def in_steps(layers: Layered, steps: NDArray[np.int64], code: int) -> Layered:
+    """A layered map with values (L,) in steps of a code in place of its own; neighbours that become equal are one."""
+    differs = np.diff(steps) != 0
+    return Layered(steps[np.append(differs, True)], layers.depths[differs], code)
+
+
 @njit(cache=True, nogil=True)
 def _sort(labels: Any, order: Any, depths: Any) -> bool:
     """Fill in the labels from top to bottom and the interfaces' depths; False where columns disagree."""
@@ -238,9 +244,9 @@ def _code_patterns(io: Any, buffer: Any, size: int, values: Any) -> None:
 
 @njit(cache=True, nogil=True)
 def _code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, values: Any, coder: int) -> None:
-    """Values (L,) in 0..span - 1: do they rise, then each as a part of the range that is left and a place in it.
+    """Values (L,) in 0..span - 1, each other than the one before: do they rise, then as random draws.
 
-    Rising ones are coded as a random draw, but in coder velcodec-1.
+    In coder velcodec-1 each as a part of the range that is left and a place in it.
     """
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
     rising = 1
@@ -249,8 +255,11 @@ def _code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, valu
             rising = 0
     h[:] = blend(2, 0)
     rising = code_flag(io, buffer, model, h, slots, 0, 0, speed, rising)
-    if rising and coder != 1:
-        _code_draw(io, buffer, span, values)
+    if coder != 1:
+        if rising:
+            _code_draw(io, buffer, span, values)
+        else:
+            _code_unsorted(io, buffer, span, values)
         return
     floor = 0
     for i in range(len(values)):
@@ -279,6 +288,19 @@ def _code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, valu
         values[i] = floor + first + code_even(io, buffer, last - first, values[i] - floor - first)
         if rising:
             floor = values[i] + 1
+
+
+@njit(cache=True, nogil=True)
+def _code_unsorted(io: Any, buffer: Any, span: int, values: Any) -> None:
+    """Values (L,) in 0..span - 1, any but the one before as likely."""
+    if span < 2:
+        io[BAD] = 1
+        return
+    values[0] = code_even(io, buffer, span, values[0])
+    for i in range(1, len(values)):
+        before = values[i - 1]
+        place = code_even(io, buffer, span - 1, values[i] - (1 if values[i] > before else 0))
+        values[i] = place + (1 if place >= before else 0)
 
 
 @njit(cache=True, nogil=True)

@@ -87,18 +87,31 @@ def as_layers(maps: Maps, header: Header) -> Offer:
 
 
 def as_layers_in_steps(maps: Maps, header: Header, request: Request) -> Offer:
-    """Maps that are layered once their values are multiples of twice the bound; interfaces stay where they are."""
+    """Maps that are layered, or are once their values are multiples of twice the bound; interfaces stay in place."""
     found: list[Layered | None] = []
     restored: list[NDArray[Any]] = []
     for m, span in zip(maps.samples, maps.spans.tolist(), strict=True):
         own = _on_lattice(m, span, header, request)
-        layered = None if own is None else layers.analyse(own[0].whole)
-        found.append(None if own is None or layered is None else replace(layered, code=own[0].code))
         restored.append(m if own is None else own[1])
+        found.append(
+            None
+            if own is None
+            else _steps_of_layers(m, own[0], residual.step(header.unit or 0.0, own[0].code))
+        )
     out = _layered(maps, found, header)
     for i, (m, r) in enumerate(zip(maps.samples, restored, strict=True)):
         out.psnr[i], out.error[i] = quality(m, r, maps.spans[i])
     return out
+
+
+def _steps_of_layers(m: NDArray[Any], q: Integers, step: float) -> Layered | None:
+    """The layers of a map, or else of its integers, with values in steps."""
+    own = layers.analyse(_native(m))
+    if own is None:
+        own = layers.analyse(q.whole)
+        return None if own is None else replace(own, code=q.code)
+    steps = residual.quantise(own.values.astype(np.float64), step)
+    return None if steps is None else layers.in_steps(own, steps, q.code)
 
 
 def _layered(maps: Maps, found: list[Layered | None], header: Header) -> Offer:

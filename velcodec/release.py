@@ -38,6 +38,7 @@ FINE_KINDS = (("FlatVel_A",),)
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
 MARGIN = 2  # integers beyond the smallest and largest seen, and a standard deviation
+RARE = 5  # of 65536: integers at the ends of a table that are no likelier are left off, but for a margin
 SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
@@ -88,7 +89,7 @@ def release(
     where = torch.device(device)
     book = Codebook({**weights, **_prior_tensors(first)}, card)
     progress("fitting latents of training maps for the tables")
-    book = Codebook({**weights, **_prior_tensors(_seen_prior(book, pool, effort, where))}, card)
+    book = Codebook({**weights, **_prior_tensors(trimmed(_seen_prior(book, pool, effort, where)))}, card)
     progress("measuring the drift bound")
     card["drift_bound"] = measure_drift(book, pool)
     progress("measuring held-out maps")
@@ -157,6 +158,21 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
                 steps.append(step)
                 masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
     return prior.build(np.array(steps, np.float32), masses)
+
+
+def trimmed(p: Prior) -> Prior:
+    """A prior without the rare integers at the ends of its tables, which would take a third of its bytes."""
+    low, size, tables = p.low.copy(), p.size.copy(), []
+    for t, d in np.ndindex(*p.size.shape):
+        frequency = p.table(t, d)
+        likely = np.flatnonzero(frequency > RARE)
+        first, last = max(likely[0] - MARGIN, 0), min(likely[-1] + MARGIN + 1, len(frequency))
+        kept = frequency[first:last].copy()
+        kept[np.argmax(kept)] += int(frequency.sum()) - int(kept.sum())
+        low[t, d] += first
+        size[t, d] = len(kept)
+        tables.append(kept)
+    return Prior(p.step, low, size, np.concatenate(tables))
 
 
 def _latents_of(
