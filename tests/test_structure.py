@@ -60,7 +60,7 @@ MAY = {
         "sources", "tiles",
     },
     "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth"},
-    "release": {"__version__", "codebook", "fit", "grid", "prior", "synth", "synthesis", "train"},
+    "release": {"__version__", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "train"},
     "__init__": {"archive", "codebook", "errors", "field", "writer"},
 }  # fmt: skip
 

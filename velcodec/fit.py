@@ -76,17 +76,16 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tupl
         return free, table
     with torch.no_grad():
         limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
-    z = free.clone()
+    z, best = free.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(v), device=v.device)
     for group in groups:
-        z[left], table[left] = free[left], _cheapest(free[left], codebook, group)
-        for _ in range(ROUNDS):
-            some = Target(v[left], codebook)
-            z[left] = _search(some, z[left], table[left], steps, rounded=True)
-            with torch.no_grad():
-                left = left[some.log_nmse(z[left]) > limit[left]]
-            if not len(left):
-                return z, table
+        tables = _cheapest(free[left], codebook, group)
+        found, off = _rounds(Target(v[left], codebook), free[left], tables, steps, limit[left])
+        better = left[off < best[left]]
+        z[better], table[better], best[better] = (part[off < best[left]] for part in (found, tables, off))
+        left = left[best[left] > limit[left]]
+        if not len(left):
+            break
     return z, table
 
 
@@ -122,17 +121,34 @@ def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 
+def _rounds(target: Target, z: Tensor, table: Tensor, steps: int, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """Rounded latents (B, D) searched for until their log NMSE (B,) is within a limit, and that."""
+    z, off = z.clone(), torch.full_like(limit, math.inf)
+    left = torch.arange(len(z), device=z.device)
+    for _ in range(ROUNDS):
+        some = Target(target.v[left], target.codebook)
+        z[left] = _search(some, z[left], table[left], steps, rounded=True)
+        with torch.no_grad():
+            off[left] = some.log_nmse(z[left])
+        left = left[off[left] > limit[left]]
+        if not len(left):
+            break
+    return z, off
+
+
 def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: bool) -> Tensor:
     """Adam on latents (B, D); returns the start for maps that it did not make better."""
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
     spread = torch.from_numpy(codebook.prior.spread).to(device)[table]
+    low, high = (t.to(device)[table] for t in codebook.prior.ends)
 
     def objective(y: Tensor) -> Tensor:
         q = y + (torch.round(y) - y).detach() if rounded else y
         return target.log_nmse(q * step) + codebook.rate * codebook.prior.bits(q, table).sum(1)
 
-    y = (start / step).clone()
+    first = (start / step).clamp(low, high) if rounded else start / step  # tables end somewhere
+    y = first.clone()
     m, s = torch.zeros_like(y), torch.zeros_like(y)
     fast = has_fast_bfloat16(device)
     for k in range(steps):
@@ -144,7 +160,9 @@ def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: b
         s.mul_(0.99).addcmul_(gradient, gradient, value=0.01)
         rate = LEARNING_RATE * spread * (0.5 * (1 + math.cos(math.pi * k / steps)) + 0.03)
         y -= rate * (m / (1 - 0.9 ** (k + 1))) / ((s / (1 - 0.99 ** (k + 1))).sqrt() + 1e-8)
+        if rounded:
+            y = y.clamp(low, high)
     with torch.no_grad():
-        better = objective(y) < objective(start / step)
-    end = torch.round(y) if rounded else y
-    return torch.where(better[:, None], end, torch.round(start / step) if rounded else start / step) * step
+        better = objective(y) < objective(first)
+    end = torch.where(better[:, None], y, first)
+    return (torch.round(end) if rounded else end) * step

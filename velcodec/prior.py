@@ -84,6 +84,11 @@ class Prior:
         return high
 
     @cached_property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The smallest and the largest integers of each table, (T, D) float32 each."""
+        return _float(self.low), _float(self.low) + _float(self.size) - 1
+
+    @cached_property
     def spread(self) -> NDArray[np.float32]:
         """Standard deviation of each integer under its table, (T, D)."""
         out = np.empty(self.size.shape, dtype=np.float32)
