@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+import velcodec
 from velcodec import synth
 
 Maps: TypeAlias = NDArray[np.float32]
@@ -59,11 +60,12 @@ def machine() -> dict[str, str]:
     if cpuinfo.is_file():
         found = [line for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
         name = found[0].split(":", 1)[1].strip() if found else name
-    versions = {name: metadata.version(name) for name in ("velcodec", "torch", "numpy", "constriction")}
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "constriction")}
     return {
         "processor": name,
         "system": platform.system(),
         "python": platform.python_version(),
+        "velcodec": velcodec.__version__,  # an editable install's metadata may be of an earlier one
         **versions,
     }
 
