@@ -185,9 +185,11 @@ def test_overhead_is_small(compressed: Compressed) -> None:
     with velcodec.open(path) as archive:
         latents = 0
         for entry in archive._footer.entries:
-            from velcodec import container
+            from velcodec import blocks
 
-            block = container.unpack_block(archive._payload(entry), 0, 256, [19600] * entry.count)
+            block = blocks.unpack_block(
+                archive._payload(entry), archive.header.features, 256, [19600] * entry.count
+            )
             latents += len(block.entropy)
         assert path.stat().st_size - latents <= 4 * 500
     assert compressed(maps[:, None], latent_only=True, latent="fp16").stat().st_size <= (512 + 24) * 500

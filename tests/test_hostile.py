@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import velcodec
-from velcodec import container, synth
+from velcodec import blocks, container, synth
 from velcodec.archive import Archive
 from velcodec.container import Section
 
@@ -294,9 +294,9 @@ def test_streams_that_no_map_uses_are_refused() -> None:
 
     header = Header((1, 2, 2), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256, unit=1.0)
     for name in ("layers", "edges", "smooth", "residual", "entropy"):
-        block = container.Block(np.zeros(1, np.uint8), exact=bytes(16), **{name: b"1234"})
+        block = blocks.Block(np.zeros(1, np.uint8), exact=bytes(16), **{name: b"1234"})
         with pytest.raises(velcodec.FormatError, match="no map uses"):
-            read_records(container.pack_block(block, header.features), [(2, 2)], header, None)
+            read_records(blocks.pack_block(block, header.features), [(2, 2)], header, None)
 
 
 def test_blocks_of_endless_maps_are_refused() -> None:
@@ -304,6 +304,6 @@ def test_blocks_of_endless_maps_are_refused() -> None:
     from velcodec.header import Header
 
     header = Header((9, 1 << 14, 1 << 14), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256, unit=1.0)
-    block = container.Block(np.full(9, container.KIND_EDGES, np.uint8), edges=b"1234")
+    block = blocks.Block(np.full(9, container.KIND_EDGES, np.uint8), edges=b"1234")
     with pytest.raises(velcodec.FormatError, match="more samples"):
-        read_records(container.pack_block(block, header.features), [(1 << 14, 1 << 14)] * 9, header, None)
+        read_records(blocks.pack_block(block, header.features), [(1 << 14, 1 << 14)] * 9, header, None)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import velcodec
 from velcodec import (
     adaptive,
+    blocks,
     codebook,
     container,
     decoder,
@@ -30,6 +31,7 @@ from velcodec import (
     parts,
     pixels,
     prior,
+    quality,
     residual,
     smooth,
     synth,
@@ -287,14 +289,14 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(book_path: 
     correction = Integers(of_values(rng, (5, 6), 30), 131)
     head = a_header(shape=[4, 5, 6], range=[0.0, 9000.0], normalisation=[3000.0, 1500.0], unit=1.5)
     head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": book.latent}
-    made = container.Block(
+    made = blocks.Block(
         kinds=np.array(kinds, np.uint8),
         entropy=entropy.encode(list(q.items()), book.models),
         exact=np.ones((5, 6), "<f4").tobytes(),
         residual=pixels.encode([correction], "smooth", 0)[0],
     )
     features = container.FEATURE_MODES | container.FEATURE_SECOND
-    payload = container.pack_block(made, features)
+    payload = blocks.pack_block(made, features)
     fields = header.from_json(head)
     records = decoder.read_records(payload, [(5, 6)] * 4, fields, book)
     grid = make_grid((5, 6))
@@ -511,18 +513,18 @@ def test_both_readers_read_the_same_kinds(features: int) -> None:
         data = kinds.astype(np.uint8).tobytes()
         coded = adaptive.pack_bytes([data])
         second = bool(features & container.FEATURE_SECOND)
-        packed = [container.pack_kinds(kinds.astype(np.uint8), features), container.pack_stream(data)]
+        packed = [blocks.pack_kinds(kinds.astype(np.uint8), features), container.pack_stream(data)]
         packed += [container.STREAM.pack(container.CODING_ADAPTIVE, len(coded)) + coded] if second else []
         for payload in packed:
             assert spec_reader.kinds_of(payload + b"more", len(data), features) == (data, len(payload))
-            theirs, end = container.unpack_kinds(payload + b"more", len(data), features)
+            theirs, end = blocks.unpack_kinds(payload + b"more", len(data), features)
             assert (theirs.tobytes(), end) == (data, len(payload))
     adaptive_kinds = container.STREAM.pack(container.CODING_ADAPTIVE, len(coded)) + coded
     for payload in (adaptive_kinds[:-1], adaptive_kinds[:3], b"\x03" + adaptive_kinds[1:], adaptive_kinds):
         if payload is adaptive_kinds and second:
             continue
         with pytest.raises(velcodec.FormatError):
-            container.unpack_kinds(payload, 1, features)
+            blocks.unpack_kinds(payload, 1, features)
         with pytest.raises(spec_reader.SpecError):
             spec_reader.kinds_of(payload, 1, features)
     with pytest.raises(velcodec.FormatError):  # of kinds alone
@@ -571,7 +573,7 @@ def test_both_readers_read_the_same_quality(
     rng = np.random.default_rng(19)
     psnr = np.array([0, 1, 65534, 65535, *rng.integers(0, 65536, 20)], np.uint16)
     error = np.array([65535, 65534, 0, 1, *rng.integers(0, 65536, 20)], np.uint16)
-    monkeypatch.setattr(container, "quality_codes", lambda *given: (psnr, error))
+    monkeypatch.setattr(quality, "quality_codes", lambda *given: (psnr, error))
     if not features:
         monkeypatch.setattr(writer, "Header", partial(header.Header, coder=header.CODER_1))
     path = compressed(np.arange(24 * 6).reshape(24, 2, 3).astype("<f4"), lossless=True)
@@ -913,12 +915,12 @@ def test_maps() -> None:
         number = np.array([int(kind.split()[0])], np.uint8)
         bits = sum(int(bit) for bit in needed.split(", "))
         for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
-            assert container.known_kinds(number, features)[0] == (bits & ~features == 0)
+            assert blocks.known_kinds(number, features)[0] == (bits & ~features == 0)
     assert says("MAPS", f"t is at most {container.MAX_TABLES - 1}.")
     for features in range(8):
         found = [spec_reader.known(kind, features) for kind in range(256)]
-        np.testing.assert_array_equal(found, container.known_kinds(np.arange(256, dtype=np.uint8), features))
-    order = list(container.Block.__dataclass_fields__)
+        np.testing.assert_array_equal(found, blocks.known_kinds(np.arange(256, dtype=np.uint8), features))
+    order = list(blocks.Block.__dataclass_fields__)
     assert says("MAPS", f"the five streams {', '.join(order[:5])}.")
     assert says("MAPS", f"those of the eight streams {', '.join(order[1:])} whose bit is in the mask")
     assert container.PRESENT.format == "<H"
@@ -953,7 +955,7 @@ def test_foot_and_tail() -> None:
         container.PSNR_EXACT - 1,
         container.ERROR_UNBOUNDED - 1,
     )
-    scales = [container.quality_scale(features) for features in (3, container.KNOWN_REQUIRED_FEATURES)]
+    scales = [quality.quality_scale(features) for features in (3, container.KNOWN_REQUIRED_FEATURES)]
     assert codes[1][1].startswith(
         "PSNR = {} p dB in coder 1, {} p dB in coder 2, rounded down".format(*(s.psnr_step for s in scales))
     )

@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from velcodec import container, entropy, quantise
+from velcodec import blocks, container, entropy, quality, quantise
 from velcodec import prior as pr
-from velcodec.container import Block, Entry, Footer, Section
+from velcodec.blocks import Block
+from velcodec.container import Entry, Footer, Section
 from velcodec.entropy import TableModels
 from velcodec.errors import CodebookError, FormatError, UsageError
 from velcodec.grid import centres, make_grid, resample
@@ -161,22 +162,23 @@ def test_a_section_byte_for_byte() -> None:
     hnp.arrays(np.float64, 20, elements=st.floats(0, 1e8)),
 )
 def test_quality_codes_round_the_safe_way(psnr: np.ndarray, error: np.ndarray) -> None:
-    for scale in (container.FINE, container.COARSE):
-        p, e = container.quality_values(*container.quality_codes(psnr, error, scale), scale)
+    for scale in (quality.FINE, quality.COARSE):
+        p, e = quality.quality_values(*quality.quality_codes(psnr, error, scale), scale)
         assert (p <= psnr + 1e-6).all()
         assert (p >= psnr - 1.002 * scale.psnr_step).all()
         assert (e >= error * (1 - 1e-9)).all()
         assert (e <= error * 2 ** (1.02 / scale.error_steps) + 1e-9).all()
 
 
-@pytest.mark.parametrize("scale", [container.FINE, container.COARSE])
-def test_quality_of_exact_and_unbounded(scale: container.QualityScale) -> None:
-    codes = container.quality_codes(np.array([np.inf, 0.0]), np.array([0.0, np.inf]), scale)
-    p, e = container.quality_values(*codes, scale)
+@pytest.mark.parametrize("scale", [quality.FINE, quality.COARSE])
+def test_quality_of_exact_and_unbounded(scale: quality.QualityScale) -> None:
+    codes = quality.quality_codes(np.array([np.inf, 0.0]), np.array([0.0, np.inf]), scale)
+    p, e = quality.quality_values(*codes, scale)
     assert p.tolist() == [np.inf, 0]
     assert e.tolist() == [0, np.inf]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(1, 300), max_size=5), st.integers(0, 2**32 - 1))
 def test_footers_round_trip(counts: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -214,7 +216,7 @@ def test_indexes_that_cannot_be_are_refused() -> None:
 
 def test_blocks_round_trip_and_check_their_kinds() -> None:
     block = Block(np.array([0, 1, 2, 16], np.uint8), b"abcd", bytes(260), bytes(512), bytes(range(16)))
-    back = container.unpack_block(container.pack_block(block, 0), 0, 256, [16] * 4)
+    back = blocks.unpack_block(blocks.pack_block(block, 0), 0, 256, [16] * 4)
     np.testing.assert_array_equal(back.kinds, block.kinds)
     assert (back.entropy, back.int8, back.fp16, back.exact) == (
         b"abcd",
@@ -223,11 +225,11 @@ def test_blocks_round_trip_and_check_their_kinds() -> None:
         bytes(range(16)),
     )
     for kinds in ([0, 1, 2, 5], [0, 0, 2, 16], [1, 1, 2, 16]):
-        wrong = container.pack_block(
+        wrong = blocks.pack_block(
             Block(np.array(kinds, np.uint8), b"abcd", bytes(260), bytes(512), bytes(16)), 0
         )
         with pytest.raises(FormatError):
-            container.unpack_block(wrong, 0, 256, [16] * 4)
+            blocks.unpack_block(wrong, 0, 256, [16] * 4)
 
 
 # Grid

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container
+from . import blocks, container, quality
 from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .container import Entry, Footer
 from .decoder import MODES, Records, decode_records, has_latent, mode_name, read_records
@@ -158,8 +158,8 @@ class Archive:
     @property
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
-        psnr, error = container.quality_values(
-            self._footer.psnr, self._footer.error, container.quality_scale(self.header.features)
+        psnr, error = quality.quality_values(
+            self._footer.psnr, self._footer.error, quality.quality_scale(self.header.features)
         )
         if self.header.bound is not None:
             error = np.minimum(error, self.header.bound)  # codes round up
@@ -377,7 +377,7 @@ class Archive:
         return section.payload
 
     def _kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
-        return container.unpack_kinds(payload, entry.count, self.header.features)[0]
+        return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]
 
     def _parse(self, entry: Entry, until: int | None = None) -> Records:
         payload = self._payload(entry)

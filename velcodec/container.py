@@ -4,8 +4,7 @@
     prologue = signature, version, features        section = tag, first, count, length, CRC32C, payload
     FOOT     = where MAPS and BOOK lie, quality of every map          tail = where FOOT is
 
-A MAPS payload is streams (kinds, entropy, int8, fp16, exact and, with the modes feature, layers, edges, smooth,
-residual), each {coding, stored length, bytes}.
+What a MAPS payload holds is blocks.py's, what quality codes stand for quality.py's.
 """
 
 import json
@@ -83,27 +82,6 @@ PSNR_EXACT = 0xFFFF
 PSNR_MAX = 0xFFFE
 ERROR_MAX = 0xFFFE
 ERROR_UNBOUNDED = 0xFFFF
-
-
-@dataclass(frozen=True)
-class QualityScale:
-    """What quality codes stand for: psnr_step in dB (codes round down), error_steps codes an octave (they round up).
-
-    error_bias is the code of a maximum error of 1 in the file's units.
-    """
-
-    psnr_step: float
-    error_steps: int
-    error_bias: int
-
-
-FINE = QualityScale(0.05, 32, 1024)
-COARSE = QualityScale(0.25, 8, 256)  # of the second coder
-
-
-def quality_scale(features: int) -> QualityScale:
-    """The scale of the quality codes of a file."""
-    return COARSE if features & FEATURE_SECOND else FINE
 
 
 def crc32c(*parts: bytes) -> int:
@@ -319,56 +297,7 @@ def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
     return Footer(entries, (book_offset, book_length), codes[0], codes[1])
 
 
-# Quality codes
-
-
-def quality_codes(
-    psnr: NDArray[np.float64], error: NDArray[np.float64], scale: QualityScale
-) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """PSNR in dB (inf: exact) and maximum error (n,) to codes; PSNR rounds down, the error up."""
-    p = np.full(len(psnr), PSNR_EXACT, np.uint16)
-    finite = np.isfinite(psnr)
-    p[finite] = np.clip(np.floor(psnr[finite] / scale.psnr_step + 1e-9), 0, PSNR_MAX)
-    e = np.zeros(len(error), np.uint16)
-    some = error > 0
-    code = np.ceil(scale.error_steps * np.log2(error[some]) - 1e-9) + scale.error_bias
-    e[some] = np.where(code > ERROR_MAX, ERROR_UNBOUNDED, np.clip(code, 1, ERROR_MAX))
-    return p, e
-
-
-def quality_values(
-    psnr: NDArray[np.uint16], error: NDArray[np.uint16], scale: QualityScale
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Codes to PSNR in dB (inf: exact) and an upper bound of the maximum error, (n,) each."""
-    p = np.where(psnr == PSNR_EXACT, np.inf, psnr * scale.psnr_step)
-    with np.errstate(over="ignore"):
-        e = np.exp2((error.astype(np.float64) - scale.error_bias) / scale.error_steps)
-    return p, np.where(error == 0, 0.0, np.where(error == ERROR_UNBOUNDED, np.inf, e))
-
-
-# Streams of a MAPS section
-
-
-def pack_kinds(kinds: NDArray[np.uint8], features: int) -> bytes:
-    """The stream of the kinds of a block."""
-    plain = pack_stream(kinds.tobytes())
-    if features & FEATURE_SECOND:
-        packed = adaptive.pack_bytes([kinds.tobytes()])
-        if STREAM.size + len(packed) < len(plain):
-            return STREAM.pack(CODING_ADAPTIVE, len(packed)) + packed
-    return plain
-
-
-def unpack_kinds(payload: bytes, count: int, features: int) -> tuple[NDArray[np.uint8], int]:
-    """The kinds (count,) that a MAPS payload begins with, and where the next stream begins."""
-    if len(payload) >= STREAM.size and features & FEATURE_SECOND:
-        coding, stored = STREAM.unpack_from(payload)
-        at = STREAM.size + stored
-        if coding == CODING_ADAPTIVE and at <= len(payload):
-            (data,) = adaptive.unpack_bytes(payload[STREAM.size : at], [count])
-            return np.frombuffer(data, np.uint8), at
-    data, at = unpack_stream(payload, 0, count)
-    return np.frombuffer(data, np.uint8), at
+# Streams
 
 
 def pack_stream(data: bytes, compress: bool = True) -> bytes:
@@ -406,81 +335,3 @@ def _decompress(data: bytes, length: int) -> bytes:
         return zstandard.ZstdDecompressor().decompress(data, max_output_size=length)
     except zstandard.ZstdError as error:
         raise FormatError("a zstd stream is damaged") from error
-
-
-@dataclass(frozen=True)
-class Block:
-    """The streams of a MAPS section. `kinds` has one KIND a record; the others hold their records in order."""
-
-    kinds: NDArray[np.uint8]
-    entropy: bytes = b""
-    int8: bytes = b""
-    fp16: bytes = b""
-    exact: bytes = b""
-    layers: bytes = b""
-    edges: bytes = b""
-    smooth: bytes = b""
-    residual: bytes = b""
-
-
-def pack_block(block: Block, features: int) -> bytes:
-    """The payload of a MAPS section."""
-    first = [pack_kinds(block.kinds, features)]
-    plain = [
-        pack_stream(block.entropy, compress=False),
-        *map(pack_stream, (block.int8, block.fp16, block.exact)),
-    ]
-    if not features & FEATURE_MODES:
-        return b"".join(first + plain)
-    adaptive = (block.layers, block.edges, block.smooth, block.residual)
-    plain += [pack_stream(data, compress=False) for data in adaptive]
-    present = [len(stream) > STREAM.size for stream in plain]
-    mask = sum(1 << i for i, there in enumerate(present) if there)
-    return b"".join(
-        [*first, PRESENT.pack(mask), *(s for s, there in zip(plain, present, strict=True) if there)]
-    )
-
-
-def unpack_block(payload: bytes, features: int, latent: int, sizes: Sequence[int]) -> Block:
-    """The streams of a MAPS section of records of some sizes in bytes, `latent` numbers a latent."""
-    kinds, at = unpack_kinds(payload, len(sizes), features)
-    if not known_kinds(kinds, features).all():
-        raise FormatError("a map's kind is not known")
-    lengths: list[int | None] = [
-        None,
-        int((kinds == KIND_INT8).sum()) * (4 + latent),
-        int((kinds == KIND_FP16).sum()) * 2 * latent,
-        int(np.asarray(sizes)[kinds == KIND_EXACT].sum()),
-    ]
-    mask = 0b1111
-    if features & FEATURE_MODES:
-        lengths += [None] * 4
-        if at + PRESENT.size > len(payload):
-            raise FormatError("a stream is truncated")
-        (mask,) = PRESENT.unpack_from(payload, at)
-        at += PRESENT.size
-    if mask >> len(lengths):
-        raise FormatError("a block states streams that are not known")
-    streams = []
-    for i, length in enumerate(lengths):
-        if mask >> i & 1:
-            data, at = unpack_stream(payload, at, length)
-        elif length:
-            raise FormatError("a block lacks a stream that its maps need")
-        else:
-            data = b""
-        streams.append(data)
-    if at != len(payload):
-        raise FormatError("a block has bytes left over")
-    return Block(kinds, *streams)
-
-
-def known_kinds(kinds: NDArray[np.uint8], features: int) -> NDArray[np.bool_]:
-    """Which kinds (n,) a file with some features may hold."""
-    plain = (kinds <= KIND_FP16) | ((kinds >= KIND_ENTROPY) & (kinds < KIND_ENTROPY + MAX_TABLES))
-    if not features & FEATURE_MODES:
-        return plain
-    if features & FEATURE_SECOND:
-        plain |= kinds == KIND_LAYERED_STEPS
-    late = (kinds >= KIND_RESIDUAL) & (kinds < KIND_RESIDUAL + MAX_TABLES)
-    return plain | (kinds <= KIND_SMOOTH_EXACT) | late

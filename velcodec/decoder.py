@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container, entropy, exact, interfaces, layers, pixels, quantise, residual
+from . import blocks, container, entropy, exact, interfaces, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
@@ -88,7 +88,7 @@ def read_records(
     """
     dtype = np.dtype(header.dtype)
     sizes = [h * w * dtype.itemsize for h, w in shapes]
-    block = container.unpack_block(payload, header.features, header.latent, sizes)
+    block = blocks.unpack_block(payload, header.features, header.latent, sizes)
     latents = _read_latents(block, header, codebook)
     stored: dict[int, Stored] = {}
     at = 0
@@ -130,7 +130,7 @@ def read_records(
 
 
 def _read_layers(
-    block: container.Block, rows: list[int], shapes: Sequence[tuple[int, int]], header: Header, whole: bool
+    block: blocks.Block, rows: list[int], shapes: Sequence[tuple[int, int]], header: Header, whole: bool
 ) -> list[Layered]:
     """The layered records of some rows, values in the header's dtype."""
     dtype, unit = np.dtype(header.dtype).newbyteorder("="), header.unit or 0.0
@@ -141,7 +141,7 @@ def _read_layers(
     return [m if m.code is None else Layered(_in_units(m.values, m.code, header), m.depths) for m in found]
 
 
-def _read_latents(block: container.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:
+def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:
     """Latents (n, D) of a block, NaN for records without one."""
     kinds = block.kinds
     latents = np.full((len(kinds), header.latent), np.nan, dtype=np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import container, entropy, exact, layers, modes, pixels
+from . import blocks, container, entropy, exact, layers, modes, pixels
 from .codebook import Codebook
 from .decoder import LAYERED_KINDS
 from .errors import DataError
@@ -187,8 +187,8 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
     edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
     smooth = held(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
     corrections = [s[1] for s in held(*range(container.KIND_RESIDUAL, 256))]
-    return container.pack_block(
-        container.Block(
+    return blocks.pack_block(
+        blocks.Block(
             kinds=kinds,
             entropy=entropy.encode(groups, codebook.models) if groups else b"",
             int8=b"".join(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import container
+from . import container, quality
 from .archive import Archive
 from .codebook import Codebook, load_codebook, to_bytes
 from .container import Entry, Footer, Section
@@ -78,8 +78,8 @@ class Writer:
             section = container.pack_section(Section(container.TAG_CODEBOOK, 0, 0, data))
             book = (self._file.tell(), len(section))
             self._file.write(section)
-        scale = container.quality_scale(self._features)
-        codes = container.quality_codes(np.concatenate(self._psnr), np.concatenate(self._error), scale)
+        scale = quality.quality_scale(self._features)
+        codes = quality.quality_codes(np.concatenate(self._psnr), np.concatenate(self._error), scale)
         payload = container.pack_footer(Footer(self._entries, book, *codes), self._features)
         section = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
         tail = container.pack_tail(self._file.tell(), len(section))
