@@ -52,7 +52,8 @@ def command(
     """Restore maps from a .vlz file, on any grid.
 
     OUTPUT is written by its ending, .npy, .npz or .h5 (file.h5:/name names the dataset, else it is v), in the
-    shape and type of the array that was compressed. Memory stays small whatever the number of maps.
+    shape and type of the array that was compressed. Memory stays small whatever the number of maps; only slices of a
+    volume (compress --axis) with --res are held whole.
 
     \b
     velcodec decompress models.vlz models.npy               # as they were given

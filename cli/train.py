@@ -163,9 +163,13 @@ def _recipe(path: str | None, options: dict[str, Any]) -> Any:
         read = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         stop(f"{path}: {one_line(error)}; give a JSON file with the fields of a recipe")
-    known = {field.name for field in fields(train.Recipe)}
-    if not isinstance(read, dict) or not set(read) <= known:
-        stop(f"{path}: not a recipe, whose fields are {', '.join(sorted(known))}")
+    usual = {field.name: getattr(train.Recipe(), field.name) for field in fields(train.Recipe)}
+    if not isinstance(read, dict) or not set(read) <= set(usual):
+        stop(f"{path}: not a recipe, whose fields are {', '.join(sorted(usual))}")
+    for name, value in read.items():
+        kinds = (int, float) if isinstance(usual[name], float) else type(usual[name])
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            stop(f"{path}: {name} is like {json.dumps(usual[name])}, not {json.dumps(value)}")
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) != ParameterSource.DEFAULT}
     return train.Recipe(**{**read, **given})

@@ -563,6 +563,8 @@ def test_train_makes_a_codebook_and_resumes(maps, tmp_path):
     made = run("train", copy, "--recipe", tmp_path / "recipe.json", *args[2:4], "--device", "cpu")
     assert made.exit_code == 0, made.stderr
     assert velcodec.load_codebook(copy).sha256 == book.sha256
+    (tmp_path / "recipe.json").write_text('{"steps": "many"}')
+    assert "steps is like 40000" in bad("train", copy, "--recipe", tmp_path / "recipe.json", "--overwrite")
 
 
 def test_synth(tmp_path):
