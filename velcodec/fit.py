@@ -20,14 +20,14 @@ from torch import Tensor
 
 from . import decoders
 from .codebook import Codebook
-from .device import has_fast_bfloat16
+from .device import has_fast_bfloat16, keep_freed_memory
 from .grid import centres
 
 STEPS = (0, 4, 8, 16, 28, 44, 68, 120, 200, 340)  # of the search on continuous latents, by effort
 ROUNDS = 4  # at most, of as many steps again on rounded latents
 LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
-BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
+BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
 
@@ -49,6 +49,7 @@ def fit_latents(
         effort: 0 (the network alone) to 9.
         rounded: the latents will be rounded and entropy-coded: choose their step, and search for good integers.
     """
+    keep_freed_memory()
     codebook.to(device)
     batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
     parts = [

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codebook import Codebook
+from .device import keep_freed_memory
 from .grid import Grid
 
 if TYPE_CHECKING:
     import torch
 
-POINTS = 40_000  # samples decoded at a time: what they pass through stays near the processor
+POINTS = 80_000  # samples decoded at a time: what they pass through stays near the processor
 
 
 def sample(
@@ -24,6 +25,7 @@ def sample(
 
     from . import decoders
 
+    keep_freed_memory()
     codebook.to(device)
     height, width = grid.shape
     rows = max(1, min(height, POINTS // width))

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from . import decoders, synth
 from .amortised import AmortisedEncoder
 from .codebook import Codebook, load_codebook
-from .device import has_fast_bfloat16
+from .device import has_fast_bfloat16, keep_freed_memory
 from .errors import DataError, UsageError
 from .grid import centres
 from .optim import Muon
@@ -194,6 +194,7 @@ def train(
         report: called with {"step", "loss", family: (PSNR dB, bytes)} beside every checkpoint.
         tick: called after each step.
     """
+    keep_freed_memory()
     torch.manual_seed(recipe.seed)
     if recipe.decoder == "siren":
         if recipe.start:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 NATIVE = 70  # cells along each side of the maps that the grid is laid for
 SIDE = 72  # samples along each side of the feature grid
 SPAN = SIDE / NATIVE  # half the width of the grid, in unit coordinates
+ROUNDING = 2e-5  # of a sample: within what float32 leaves of it, a point is on a sample
 PROFILE_SPAN = 1.28  # half the length of the profile: a warp may reach beyond the map
 
 
@@ -83,7 +84,7 @@ class WarpDecoder(nn.Module):
         The first sine layer and the skip are linear in features, profile and coordinates: the profile's share is
         computed on its few samples before it is read, the coordinates' once for all maps.
         """
-        own = features.shape[1] - 1
+        b, own = len(features), features.shape[1] - 1
         weight = self.sine1.weight
         of_features = torch.cat([weight[:, :own], self.skip.weight[:, :own]])
         of_profile = torch.cat([weight[:, own:-2], self.skip.weight[:, own:]])
@@ -91,10 +92,14 @@ class WarpDecoder(nn.Module):
         at = torch.stack([depth, torch.zeros_like(depth)], -1)
         shares = torch.matmul(of_profile, profile).to(features.dtype)[:, :, None]
         read = F.grid_sample(shares, at, align_corners=False, padding_mode="border")
-        h = F.linear(features[:, 1:].movedim(1, -1), of_features) + read.movedim(1, -1)
-        skip, h = h[..., -1], h[..., :-1] + F.linear(points, weight[:, -2:], self.sine1.bias)
-        h = torch.sin(self.sine2(torch.sin(h)))
-        return (self.out(h)[..., 0] + skip).to(features.dtype)
+        # Channels stay first: points lie together in memory from here on.
+        h = torch.baddbmm(read.flatten(2), of_features.expand(b, -1, -1), features[:, 1:].flatten(2))
+        place = F.linear(points, weight[:, -2:], self.sine1.bias).movedim(-1, 1).flatten(2)
+        skip = h[:, -1:] + self.out.bias
+        h = torch.sin(h[:, :-1] + place)
+        h = torch.sin(torch.baddbmm(self.sine2.bias[:, None], self.sine2.weight.expand(b, -1, -1), h))
+        v = torch.baddbmm(skip, self.out.weight.expand(b, -1, -1), h)
+        return v.view_as(depth).to(features.dtype)
 
 
 def _resize(h: Tensor, side: int) -> Tensor:
@@ -104,12 +109,14 @@ def _resize(h: Tensor, side: int) -> Tensor:
 def _lerp(grid: Tensor, coordinate: Tensor, axis: int) -> Tensor:
     """Linear interpolation of a grid along one axis at unit coordinates (n,), clamped at the border."""
     at = ((coordinate / SPAN + 1) * (SIDE / 2) - 0.5).clamp(0, SIDE - 1)
+    whole = at.round()
+    at = torch.where((at - whole).abs() < ROUNDING, whole, at)
     low = at.floor().clamp(max=SIDE - 2)
+    first, count = int(low[0]), len(low)
+    if bool((at == torch.arange(first, first + count, device=at.device)).all()):
+        return grid.narrow(axis, first, count)  # the native cells, or some of them in a row
+    i = low.long()
     shape = [1] * grid.dim()
     shape[axis] = -1
-    low_index = low.long()
-    return torch.lerp(
-        grid.index_select(axis, low_index),
-        grid.index_select(axis, low_index + 1),
-        (at - low).view(shape).to(grid.dtype),
-    )
+    weight = (at - low).view(shape).to(grid.dtype)
+    return torch.lerp(grid.index_select(axis, i), grid.index_select(axis, i + 1), weight)
