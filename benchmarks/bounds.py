@@ -72,7 +72,7 @@ class Subject:
     ) -> Row:
         count = self.maps.size // (self.maps.shape[-2] * self.maps.shape[-1])
         checksum = f"{zlib.crc32(self.maps.tobytes()):08x}"
-        figures = round(size / count, 1), round(error, 4), round(seconds, 2)
+        figures = round(size / count, 2), round(error, 4), round(seconds, 2)
         return Row(self.name, self.source, count, checksum, bound, coder, *way, *figures)
 
 

@@ -11,6 +11,7 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cache, reduce
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -26,7 +27,7 @@ Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 ENTROPY, RESIDUAL, MOST_TABLES = 16, 128, 112
-MODES, TILES, SECOND = 1, 2, 4  # features
+MODES, TILES, SECOND, THIRD = 1, 2, 4, 8  # features
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 DICTIONARY = (
@@ -37,6 +38,10 @@ DICTIONARY = (
     b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
+DICTIONARY_3 = DICTIONARY.replace(b"velcodec-2", b"velcodec-3")
+PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
+PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
+PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
 
 
 class SpecError(Exception):
@@ -62,7 +67,12 @@ class File(NamedTuple):
 
     @property
     def coder(self) -> int:
-        return 2 if self.features & SECOND else 1
+        return coder_of(self.features)
+
+
+def coder_of(features: int) -> int:
+    need(not features & THIRD or bool(features & SECOND), "feature 8 without 4")
+    return 3 if features & THIRD else 2 if features & SECOND else 1
 
 
 def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:
@@ -94,24 +104,25 @@ def stream(data: bytes, at: int, size: int | None) -> tuple[bytes, int]:
 
 def header_of(payload: bytes, features: int) -> dict[str, Any]:
     need(len(payload) <= 65536, "size of HEAD")
-    if features & SECOND:
-        inflate = zlib.decompressobj(-15, zdict=DICTIONARY)
+    coder = coder_of(features)
+    if coder > 1:
+        inflate = zlib.decompressobj(-15, zdict=DICTIONARY if coder == 2 else DICTIONARY_3)
         try:
             payload, rest = inflate.decompress(payload, 65537), inflate.unused_data
         except zlib.error as error:
             raise SpecError("HEAD is not deflated") from error
         need(inflate.eof and not rest and len(payload) <= 65536, "size of HEAD")
     head: dict[str, Any] = json.loads(payload)
-    need(head["coder"] == f"velcodec-{2 if features & SECOND else 1}", "coder")
+    need(head["coder"] == f"velcodec-{coder}", "coder")
     return head
 
 
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~7, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~15, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
-    head = header_of(payload, required)
+    head, maps_at = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
     need(2 <= len(shape) <= 4 and min(shape) >= 1 and shape[-2] * shape[-1] <= 268435456, "shape")
     need(len(shape) < 4 or shape[1] == 1, "shape")
@@ -130,23 +141,52 @@ def parse(path: str | Path) -> File:
     foot_at, length, crc, signature = unpack("<QII8s", data, tail)
     need(signature == END_SIGNATURE and crc == google_crc32c.value(data[tail : tail + 12]), "tail")
     need(foot_at + length == tail, "place of FOOT")
-    _, _, foot = section(data, foot_at, b"FOOT", length)
-    book_at, book_length, blocks = unpack("<QII", foot, 0)
-    at, done, index = 36 + len(payload), 0, []
+    _, _, payload = section(data, foot_at, b"FOOT", length)
+    foot = foot_of(payload, coder_of(required), records, maps_at, foot_at)
+    book = section(data, foot.book_at, b"BOOK", foot.book_length)[2] if foot.book_at else None
+    return File(data, required, head, tiles, foot.blocks, book, foot.quality)
+
+
+class Foot(NamedTuple):
+    book_at: int
+    book_length: int
+    blocks: list[tuple[int, int, int, int]]
+    quality: bytes
+
+
+def foot_of(payload: bytes, coder: int, records: int, at: int, foot_at: int) -> Foot:
+    """FOOT, which begins at `foot_at`, of a file whose MAPS sections begin at `at`."""
+    codes = b""
+    if coder == 3:
+        payload, codes = counted_foot(payload, records)
+    book_at, book_length, blocks = unpack("<QII", payload, 0)
+    done, index = 0, []
     for i in range(blocks):
-        offset, length, first, count = unpack("<QIII", foot, 16 + 20 * i)
+        offset, length, first, count = unpack("<QIII", payload, 16 + 20 * i)
         need((offset, first) == (at, done) and 1 <= count <= 4096, "index")
         index.append((offset, length, first, count))
         at, done = at + length, done + count
     need(done == records <= 2147483647, "number of records")
-    need(book_at in (0, at) and at + book_length == foot_at, "the sections do not follow one another")
-    book = section(data, book_at, b"BOOK", book_length)[2] if book_at else None
-    if required & SECOND:
-        codes = adaptive_bytes(foot[16 + 20 * blocks :], [records] * 4)
-    else:
-        codes, end = stream(foot, 16 + 20 * blocks, 4 * records)
-        need(end == len(foot), "FOOT has bytes left over")
-    return File(data, required, head, tiles, index, book, codes)
+    need(book_at == (at if book_length else 0), "place of BOOK")
+    need(at + book_length == foot_at, "the sections do not follow one another")
+    if coder == 2:
+        codes = adaptive_bytes(payload[16 + 20 * blocks :], [records] * 4, "code")
+    elif coder == 1:
+        codes, end = stream(payload, 16 + 20 * blocks, 4 * records)
+        need(end == len(payload), "FOOT has bytes left over")
+    return Foot(book_at, book_length, index, codes)
+
+
+def counted_foot(payload: bytes, records: int) -> tuple[bytes, bytes]:
+    """The fields of FOOT and its index as without feature 8, and the quality."""
+    coder = Coder(payload)
+    fields = lot(coder, 16, "counted")
+    (blocks,) = unpack("<I", fields, 12)
+    need(blocks <= records, "number of MAPS sections")
+    planes = lot(coder, 20 * blocks, "counted")
+    codes = b"".join(lot(coder, records, "counted") for _ in range(4))
+    coder.end()
+    return fields + bytes(planes[i * blocks + k] for k in range(blocks) for i in range(20)), codes
 
 
 def quality(path: str | Path) -> tuple[Array, Array]:
@@ -154,7 +194,8 @@ def quality(path: str | Path) -> tuple[Array, Array]:
     file = parse(path)
     planes = np.frombuffer(file.quality, np.uint8).reshape(4, -1).astype(float)
     psnr, error = planes[0] + 256 * planes[1], planes[2] + 256 * planes[3]
-    step, bias, octave = (0.05, 1024, 32) if file.coder == 1 else (0.25, 256, 8)
+    step = {1: 0.05, 2: 0.25, 3: 0.5}[file.coder]
+    bias, octave = (1024, 32) if file.coder == 1 else (256, 8)
     with np.errstate(over="ignore"):
         bound = np.where(error == 65535, np.inf, 2 ** ((error - bias) / octave))
     bound = np.minimum(bound, file.head.get("bound", np.inf))
@@ -318,12 +359,18 @@ def squash(s: int) -> int:
 @cache
 def stretch(sixteenth: int) -> int:
     """Of p // 16: the least s whose squash comes to the middle of this sixteenth."""
-    return next((s for s in range(-3071, 3072) if squash(s) >= 16 * sixteenth + 8), 3071)
+    domain = range(-3071, 3072)  # squash never falls
+    return min(bisect.bisect_left(domain, 16 * sixteenth + 8, key=squash) - 3071, 3071)
 
 
 @cache
 def confidence(n: int) -> int:
     return sum(n >= least for least in (1, 2, 4, 8, 32))
+
+
+@cache
+def rate(n: int) -> int:
+    return 131072 // (2 * n + 3)
 
 
 class Coder:
@@ -375,23 +422,33 @@ class Model:
         start = [0, first // 3, first // 2, 3 * first // 4, first, first]
         self.w = [[list(start) for _ in range(inputs)] for _ in range(selectors)]
 
+    def copied(self, coder: Coder) -> "Model":
+        """A model as this one is now, for another stream."""
+        twin = copy(self)
+        twin.coder = coder
+        twin.seen = [dict(slots) for slots in self.seen]
+        twin.w = [[list(w) for w in inputs] for inputs in self.w]
+        return twin
+
     def mixed(self, j: int, slots: Sequence[int]) -> int:
-        selectors = [j] if self.second is None else [j, self.second]
+        selectors = [self.w[k] for k in ([j] if self.second is None else [j, self.second])]
         used = []
-        for i, s in enumerate(slots):
-            p, n = self.seen[i].get(s, (32768, 0))
-            used.append((i, s, p, n, confidence(n), stretch(p >> 4)))
-        sums = [clip(sum(self.w[k][i][c] * x for i, _, _, _, c, x in used) >> 16, 3071) for k in selectors]
+        for seen, s in zip(self.seen, slots, strict=True):
+            p, n = seen.get(s, (32768, 0))
+            used.append((seen, s, p, n, confidence(n), stretch(p >> 4)))
+        sums = []
+        for w in selectors:
+            total = sum([own[c] * x for own, (_, _, _, _, c, x) in zip(w, used, strict=True)])
+            sums.append(clip(total >> 16, 3071))
         m = min(max(squash(sum(sums) >> (len(sums) - 1)), 24), 65512)
         bit = self.coder.decide(m)
         target = 65535 * bit
-        for k, total in zip(selectors, sums, strict=True):
+        for w, total in zip(selectors, sums, strict=True):
             e = (target - (m if self.second is None else squash(total))) * self.speed
-            for i, _, _, _, c, x in used:
-                self.w[k][i][c] = (self.w[k][i][c] + ((x * e + 2**17) >> 18) + 2**31) % 2**32 - 2**31
-        for i, s, p, n, _, _ in used:
-            rate = 131072 // (2 * n + 3)
-            self.seen[i][s] = p + (((target - p) * rate) >> 16), min(n + 1, self.limit)
+            for own, (_, _, _, _, c, x) in zip(w, used, strict=True):
+                own[c] = (own[c] + ((x * e + 2**17) >> 18) + 2**31) % 2**32 - 2**31
+        for seen, s, p, n, _, _ in used:
+            seen[s] = p + (((target - p) * rate(n)) >> 16), min(n + 1, self.limit)
         return bit
 
     def flag(self, h: Sequence[int], node: int, j: int) -> int:
@@ -416,7 +473,7 @@ class Model:
         return node
 
     def byte(self) -> int:
-        """Of the model `code`."""
+        """Of the models `code` and `counted`."""
         node = 1
         for _ in range(8):
             node = 2 * node + self.mixed(0, [node])
@@ -427,15 +484,24 @@ def code_model(coder: Coder) -> Model:
     return Model(coder, 1, 256, 1, 2, limit=30)
 
 
-def adaptive_bytes(data: bytes, counts: list[int]) -> bytes:
+def counted_model(coder: Coder) -> Model:
+    model = Model(coder, 1, 256, 1, 0, limit=30)
+    model.w = [[[65536] * 6]]
+    return model
+
+
+def lot(coder: Coder, count: int, model: str) -> bytes:
+    """Bytes under a fresh model, "code" or "counted"."""
+    fresh = counted_model(coder) if model == "counted" else code_model(coder)
+    return bytes(fresh.byte() for _ in range(count))
+
+
+def adaptive_bytes(data: bytes, counts: list[int], model: str) -> bytes:
     """Lots of bytes, each under a fresh model."""
     coder = Coder(data)
-    found = bytearray()
-    for count in counts:
-        model = code_model(coder)
-        found += bytes(model.byte() for _ in range(count))
+    found = b"".join(lot(coder, count, model) for count in counts)
     coder.end()
-    return bytes(found)
+    return found
 
 
 def blend(h: int, v: int) -> int:
@@ -458,18 +524,16 @@ def layered(
     dtype: np.dtype[Any],
     bounds: tuple[float, float],
     unit: float,
-    version: int = 2,
+    version: int,
 ) -> list[Array]:
     """Maps in the dtype; those in steps in float64, not yet clipped."""
     coder = Coder(data)
-    model, codes = Model(coder, 8, 65536, 15, 6 if version == 1 else 12), code_model(coder)
+    model, codes = layers_model(coder, version), code_model(coder)
     maps, room = [], 268435456
     for (rows, columns), in_steps in zip(shapes, stepped, strict=True):
         worth = step(unit, codes.byte()) if in_steps else None
         base, span = span_of(bounds, worth)
-        h = [mix(1, 0)] * 8
-        whole = model.flag(h, 0, 0)
-        count = model.tree(h, 6) - 63
+        whole, count = whole_and_count(model)
         room -= (count - 1) * columns
         need(not (whole and span == 0) and room >= 0, "head of layers")
         kind = dtype if worth is None else np.dtype("<i8")
@@ -486,6 +550,35 @@ def layered(
         maps.append(values[place])
     coder.end()
     return maps
+
+
+def layers_model(coder: Coder, version: int) -> Model:
+    """The model `layers` at the start of a stream."""
+    if version == 3:
+        return primed().copied(coder)
+    return Model(coder, 8, 65536, 15, 6 if version == 1 else 12)
+
+
+@cache
+def primed() -> Model:
+    """The model as decoding the primer leaves it."""
+    data = PRIMER.read_bytes()
+    need((len(data), hashlib.sha256(data).hexdigest()) == (PRIMER_BYTES, PRIMER_SHA256), "another primer")
+    coder = Coder(data)
+    model = layers_model(coder, 2)
+    for _ in range(PRIMER_MAPS):
+        whole, count = whole_and_count(model)
+        need(whole == 1, "the primer is not of whole numbers")
+        layer_depths(model, count - 1, *PRIMER_SHAPE, 3)
+    coder.end()
+    return model
+
+
+def whole_and_count(model: Model) -> tuple[int, int]:
+    """`whole`, and the number of layers L."""
+    h = [mix(1, 0)] * 8
+    whole = model.flag(h, 0, 0)
+    return whole, model.tree(h, 6) - 63
 
 
 def span_of(bounds: tuple[float, float], worth: float | None) -> tuple[int, int]:
@@ -507,7 +600,7 @@ def patterns(coder: Coder, count: int, dtype: np.dtype[Any]) -> Array:
 
 def layer_values(model: Model, count: int, span: int, version: int) -> list[int]:
     rising = model.flag([mix(2, 0)] * 8, 0, 0)
-    if version == 2:
+    if version > 1:
         return drawn_values(model.coder, count, span) if rising else unsorted_values(model.coder, count, span)
     floor, found = 0, list[int]()
     for i in range(count):
@@ -920,7 +1013,8 @@ def kinds_of(payload: bytes, count: int, features: int) -> tuple[bytes, int]:
     if features & SECOND and payload[:1] == b"\x02":
         _, length = unpack("<BI", payload, 0)
         need(length <= len(payload) - 5, "a stream passes the end")
-        return adaptive_bytes(payload[5 : 5 + length], [count]), 5 + length
+        model = "counted" if coder_of(features) == 3 else "code"
+        return adaptive_bytes(payload[5 : 5 + length], [count], model), 5 + length
     return stream(payload, 0, count)
 
 
@@ -978,7 +1072,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
             found[i] = converted(np.clip(m, low, high), dtype) if in_steps else m.astype(dtype)
     corrections: dict[int, Array] = {}
     mantissa = np.finfo(dtype).nmant if dtype.kind == "f" else 0
-    edges = "edges" if file.coder == 2 else "edges-1"
+    edges = "edges-1" if file.coder == 1 else "edges"
     for rows, message, model in zip(own[1:], held[5:8], (edges, "smooth", "smooth"), strict=True):
         parted = [data[i] in (EDGES_EXACT, SMOOTH_EXACT) for i in rows]
         if not rows:

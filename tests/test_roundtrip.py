@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import velcodec
 from velcodec import synth
 from velcodec.metrics import max_error, psnr
-from velcodec.quality import COARSE
+from velcodec.quality import COARSER
 
 from .conftest import real
 
@@ -46,9 +46,9 @@ def check(array: NDArray[Any], path: Path, psnr_asked: float | None, exact: bool
             assert quality.max_error[i] == 0
         else:
             # One of 64 maps decodes alone like among others, but for the drift of floats.
-            assert quality.psnr[i] <= measured[i] + 0.01 <= quality.psnr[i] + COARSE.psnr_step + 0.02
+            assert quality.psnr[i] <= measured[i] + 0.01 <= quality.psnr[i] + COARSER.psnr_step + 0.02
             assert worst[i] <= quality.max_error[i] + 0.2
-            assert quality.max_error[i] <= worst[i] * 2 ** (1 / COARSE.error_steps) + 0.2
+            assert quality.max_error[i] <= worst[i] * 2 ** (1 / COARSER.error_steps) + 0.2
 
 
 LAYOUTS = {

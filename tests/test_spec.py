@@ -1,17 +1,20 @@
 """format_spec.md: a reader written from it reads what velcodec writes, and its tables are the program's constants."""
 
+import hashlib
 import json
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import zstandard
 from numpy.typing import NDArray
 
 import velcodec
@@ -26,6 +29,7 @@ from velcodec import (
     entropy,
     exact,
     header,
+    layer_models,
     layers,
     modes,
     parts,
@@ -47,6 +51,8 @@ from velcodec.pixels import Integers, Model
 from . import spec_reader
 
 Compressed = Callable[..., Path]
+SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
+CODERS = {0: header.CODER_1, SECOND: header.CODER_2, THIRD: header.CODER_3}  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
 
@@ -275,7 +281,8 @@ def test_the_reader_of_the_page_reads_a_residual(
         assert np.abs(np.stack(read) - array).max() <= options["max_error"]
 
 
-def test_latents_alone_and_below_a_residual_share_the_entropy_stream(book_path: Path) -> None:
+@pytest.mark.parametrize("coder", CODERS.values())
+def test_latents_alone_and_below_a_residual_share_the_entropy_stream(coder: str, book_path: Path) -> None:
     book, rng = velcodec.load_codebook(), np.random.default_rng(4)
     t = len(book.prior.step) - 1
     kinds = [
@@ -287,7 +294,9 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(book_path: 
     low, high = book.prior.low, [book.prior.high(k) + 1 for k in range(t + 1)]
     q = {k: rng.integers(low[k], high[k], (n, book.latent)).astype(np.int32) for k, n in ((0, 1), (t, 2))}
     correction = Integers(of_values(rng, (5, 6), 30), 131)
-    head = a_header(shape=[4, 5, 6], range=[0.0, 9000.0], normalisation=[3000.0, 1500.0], unit=1.5)
+    head = a_header(
+        shape=[4, 5, 6], range=[0.0, 9000.0], normalisation=[3000.0, 1500.0], unit=1.5, coder=coder
+    )
     head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": book.latent}
     made = blocks.Block(
         kinds=np.array(kinds, np.uint8),
@@ -295,9 +304,9 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(book_path: 
         exact=np.ones((5, 6), "<f4").tobytes(),
         residual=pixels.encode([correction], "smooth", 0)[0],
     )
-    features = container.FEATURE_MODES | container.FEATURE_SECOND
-    payload = blocks.pack_block(made, features)
     fields = header.from_json(head)
+    features = fields.features
+    payload = blocks.pack_block(made, features)
     records = decoder.read_records(payload, [(5, 6)] * 4, fields, book)
     grid = make_grid((5, 6))
     theirs = decoder.decode_records(records, [(i, grid) for i in range(4)], fields, book, torch.device("cpu"))
@@ -316,7 +325,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | container.FEATURE_SECOND
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | THIRD
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -337,7 +346,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | container.FEATURE_SECOND
+    assert file.features == container.FEATURE_TILES | THIRD
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -460,13 +469,31 @@ def clipped(maps: list[NDArray[Any]], stepped: list[bool], bounds: tuple[float, 
     ]
 
 
-def test_both_readers_read_the_same_layers() -> None:
+def begin_as(coder: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have layers written of a coder from 2 on: these differ in where the models begin."""
+    fresh = layer_models.fresh
+    monkeypatch.setattr(layer_models, "fresh", lambda asked: fresh(coder if asked == 3 else asked))
+
+
+def test_the_primer_leaves_the_same_model() -> None:
+    mine, (p, n, w) = spec_reader.primed(), layer_models.fresh(3)
+    for slots, own_p, own_n in zip(mine.seen, p, n, strict=True):
+        assert sorted(slots) == np.flatnonzero(own_n).tolist()
+        assert all((own_p[s], own_n[s]) == found for s, found in slots.items())
+        assert (np.delete(own_p, list(slots)) == adaptive.ONE // 2).all()
+    np.testing.assert_array_equal(w, mine.w)
+
+
+@pytest.mark.parametrize("coder", [2, 3])
+def test_both_readers_read_the_same_layers(coder: int, monkeypatch: pytest.MonkeyPatch) -> None:
     maps, shapes = layers_of_all_sorts()
     bounds, dtype = (-20.5, 3000.2), np.dtype("<f4")
     stepped = [m.code is not None for m in maps]
-    data, _ = layers.encode(maps, [h for h, _ in shapes], *bounds, UNIT)
-    theirs = layers.decode(data, shapes, stepped, dtype, *bounds, UNIT)
-    mine = clipped(spec_reader.layered(data, shapes, stepped, dtype, bounds, UNIT), stepped, bounds)
+    with monkeypatch.context() as patch:
+        begin_as(coder, patch)
+        data, _ = layers.encode(maps, [h for h, _ in shapes], *bounds, UNIT)
+    theirs = layers.decode(data, shapes, stepped, dtype, *bounds, UNIT, True, coder)
+    mine = clipped(spec_reader.layered(data, shapes, stepped, dtype, bounds, UNIT, coder), stepped, bounds)
     for m, other, one, (height, _) in zip(maps, theirs, mine, shapes, strict=True):
         np.testing.assert_array_equal(as_page_reads(m, height, bounds, "<f4"), one)
         np.testing.assert_array_equal(as_page_reads(other, height, bounds, "<f4"), one)
@@ -489,29 +516,30 @@ def test_the_integers_of_a_range_are_those_of_the_page() -> None:
         assert mine == theirs
 
 
+@pytest.mark.parametrize("model", ["code", "counted"])
 @pytest.mark.parametrize("count", [1, 2, 5, 40, 300])
-def test_both_readers_read_the_same_bytes(count: int) -> None:
-    rng = np.random.default_rng(count)
+def test_both_readers_read_the_same_bytes(count: int, model: str) -> None:
+    rng, counted = np.random.default_rng(count), model == "counted"
     for data in (bytes(count), rng.bytes(count), rng.choice([3, 4, 8], count).astype(np.uint8).tobytes()):
         lots = [data, b"", rng.bytes(3), data[::-1]]
-        packed, sizes = adaptive.pack_bytes(lots), list(map(len, lots))
-        assert spec_reader.adaptive_bytes(packed, sizes) == b"".join(lots)
+        packed, sizes = adaptive.pack_bytes(lots, counted), list(map(len, lots))
+        assert spec_reader.adaptive_bytes(packed, sizes, model) == b"".join(lots)
         for damaged in (packed[:-1], packed + bytes(4), packed[: len(packed) // 2], b"\xff" * len(packed)):
             try:
-                theirs = b"".join(adaptive.unpack_bytes(damaged, sizes))
+                theirs = b"".join(adaptive.unpack_bytes(damaged, sizes, counted))
             except velcodec.FormatError:
                 with pytest.raises(spec_reader.SpecError):
-                    spec_reader.adaptive_bytes(damaged, sizes)
+                    spec_reader.adaptive_bytes(damaged, sizes, model)
             else:
-                assert spec_reader.adaptive_bytes(damaged, sizes) == theirs
+                assert spec_reader.adaptive_bytes(damaged, sizes, model) == theirs
 
 
-@pytest.mark.parametrize("features", [0, container.FEATURE_MODES, container.FEATURE_SECOND, 5])
+@pytest.mark.parametrize("features", [f | modes for f in CODERS for modes in (0, container.FEATURE_MODES)])
 def test_both_readers_read_the_same_kinds(features: int) -> None:
     rng = np.random.default_rng(17)
     for kinds in (np.full(100, 4), rng.choice([0, 3, 16], 30), rng.integers(0, 256, 200), np.array([1])):
         data = kinds.astype(np.uint8).tobytes()
-        coded = adaptive.pack_bytes([data])
+        coded = adaptive.pack_bytes([data], bool(features & container.FEATURE_THIRD))
         second = bool(features & container.FEATURE_SECOND)
         packed = [blocks.pack_kinds(kinds.astype(np.uint8), features), container.pack_stream(data)]
         packed += [container.STREAM.pack(container.CODING_ADAPTIVE, len(coded)) + coded] if second else []
@@ -533,13 +561,14 @@ def test_both_readers_read_the_same_kinds(features: int) -> None:
         spec_reader.stream(adaptive_kinds, 0, 1)
 
 
-@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND])
+@pytest.mark.parametrize("features", CODERS)
 def test_both_readers_read_the_same_headers(features: int) -> None:
-    coder = header.CODER_2 if features else header.CODER_1
+    coder = CODERS[features]
     longest = a_header(coder=coder, more="")
     room = container.MAX_HEADER - len(json.dumps(longest, separators=(",", ":")))
     text = "".join(np.random.default_rng(18).choice(list("abcdefgh"), room).tolist())
-    for head in (a_header(coder=coder), {**longest, "more": "x" * room}, {**longest, "more": text}):
+    names = " ".join(header.CODERS)  # one of which is in the dictionary
+    for head in (a_header(coder=coder), *({**longest, "more": m} for m in (names, "x" * room, text))):
         packed = container.pack_header(head, features)
         assert spec_reader.header_of(packed, features) == container.unpack_header(packed, features) == head
         if features:
@@ -547,7 +576,8 @@ def test_both_readers_read_the_same_headers(features: int) -> None:
             plain = stored.compress(json.dumps(head).encode()[: container.MAX_HEADER]) + stored.flush()
             others = [packed[:-1], packed + b"\0", packed[:9], b"", zlib.compress(packed), b"\xff" * 9]
             if len(json.dumps(head)) <= container.MAX_HEADER:
-                assert spec_reader.header_of(plain, 4) == container.unpack_header(plain, 4) == head
+                found = container.unpack_header(plain, features)
+                assert spec_reader.header_of(plain, features) == found == head
         else:
             others = [packed[:-1], packed[:9], b""]
         for other in others:
@@ -556,7 +586,8 @@ def test_both_readers_read_the_same_headers(features: int) -> None:
             with pytest.raises((spec_reader.SpecError, ValueError)):
                 spec_reader.header_of(other, features)
     if features:
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=container.HEADER_DICTIONARY)
+        words = container.HEADER_DICTIONARY_3 if features == THIRD else container.HEADER_DICTIONARY
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=words)
         data = json.dumps({**longest, "more": "x" * (room + 1)}, separators=(",", ":")).encode()
         over = packer.compress(data) + packer.flush()
         with pytest.raises(velcodec.FormatError):
@@ -565,17 +596,16 @@ def test_both_readers_read_the_same_headers(features: int) -> None:
             spec_reader.header_of(over, features)
 
 
-@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND])
+@pytest.mark.parametrize("features", CODERS)
 def test_both_readers_read_the_same_quality(
     features: int, compressed: Compressed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Codes of all sizes, put into the footer of a file of either coder."""
+    """Codes of all sizes, put into the footer of a file of each coder."""
     rng = np.random.default_rng(19)
     psnr = np.array([0, 1, 65534, 65535, *rng.integers(0, 65536, 20)], np.uint16)
     error = np.array([65535, 65534, 0, 1, *rng.integers(0, 65536, 20)], np.uint16)
     monkeypatch.setattr(quality, "quality_codes", lambda *given: (psnr, error))
-    if not features:
-        monkeypatch.setattr(writer, "Header", partial(header.Header, coder=header.CODER_1))
+    monkeypatch.setattr(writer, "Header", partial(header.Header, coder=CODERS[features]))
     path = compressed(np.arange(24 * 6).reshape(24, 2, 3).astype("<f4"), lossless=True)
     assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | features
     with velcodec.open(path) as archive:
@@ -584,19 +614,97 @@ def test_both_readers_read_the_same_quality(
         )
 
 
-def test_both_readers_refuse_the_same_adaptive_streams() -> None:
+def some_footers(rng: np.random.Generator) -> Iterator[container.Footer]:
+    """Of one block and of more, with a codebook and without."""
+    for counts, book in (([1], 0), ([7, 1, 30], 5000), (rng.integers(1, 5, 20).tolist(), 0)):
+        lengths = rng.integers(20, 1 << 20, len(counts)).tolist()
+        ends, firsts = np.cumsum([300, *lengths]).tolist(), np.cumsum([0, *counts]).tolist()
+        entries = [container.Entry(*e) for e in zip(ends[:-1], lengths, firsts[:-1], counts, strict=True)]
+        psnr = rng.integers(0, 900, firsts[-1]).astype(np.uint16)
+        error = rng.choice([0, 300, 65535], firsts[-1]).astype(np.uint16)
+        yield container.Footer(entries, (ends[-1] if book else 0, book), psnr, error)
+
+
+@pytest.mark.parametrize("features", CODERS)
+def test_both_readers_read_the_same_footers(features: int) -> None:
+    rng, coder = np.random.default_rng(20), spec_reader.coder_of(features)
+
+    def mine(data: bytes, records: int, end: int) -> spec_reader.Foot | None:
+        try:
+            return spec_reader.foot_of(data, coder, records, 300, end)
+        except (spec_reader.SpecError, zstandard.ZstdError):
+            return None
+
+    def theirs(data: bytes, end: int) -> spec_reader.Foot | None:
+        try:
+            found = container.unpack_footer(data, end, features)
+        except velcodec.FormatError:
+            return None
+        index = [(e.offset, e.length, e.first, e.count) for e in found.entries]
+        codes = np.stack([found.psnr, found.error]).astype("<u2").view(np.uint8).reshape(2, -1, 2)
+        return spec_reader.Foot(*found.book, index, codes.transpose(0, 2, 1).tobytes())
+
+    changed = 0
+    for footer in some_footers(rng):
+        packed, records = container.pack_footer(footer, features), len(footer.psnr)
+        end = footer.entries[-1].offset + footer.entries[-1].length + footer.book[1]
+        found = mine(packed, records, end)
+        assert found is not None
+        assert found == theirs(packed, end)
+        assert found.blocks == [(e.offset, e.length, e.first, e.count) for e in footer.entries]
+        assert (found.book_at, found.book_length) == footer.book
+        assert mine(packed, records + 1, end) is mine(packed, records - 1, end) is None
+        half = packed[: len(packed) // 2]
+        for damaged in (half, packed + bytes(4), half + packed, b"", b"\xff" * len(packed)):
+            assert mine(damaged, records, end) is theirs(damaged, end) is None
+        for at in (*rng.integers(len(packed), size=8).tolist(), *range(-6, 0)):
+            at %= len(packed)
+            damaged = packed[:at] + bytes([packed[at] ^ int(rng.integers(1, 256))]) + packed[at + 1 :]
+            found = mine(damaged, records, end)  # wants no gaps, which a reader need not
+            assert found is None or found == theirs(damaged, end)
+            changed += found is not None
+    assert changed > 0
+
+
+@pytest.mark.parametrize("name", ["v0.1.0/lossless-i2", "v0.3.0/layered", ""])
+def test_both_readers_refuse_features_that_the_file_has_not(
+    name: str, compressed: Compressed, tmp_path: Path
+) -> None:
+    """No checksum covers these bits; among the others is feature 8 without 4."""
+    array = synth.generate("CurveVel_A", 1, seed=5)[0, :20, :20]
+    path = GOLDEN[0].parents[1] / f"{name}.vlz" if name else compressed(array, lossless=True)
+    data, changed = path.read_bytes(), tmp_path / "changed.vlz"
+    own = container.unpack_prologue(data[:16])
+    for features in range(32):
+        changed.write_bytes(data[:10] + struct.pack("<H", features) + data[12:])
+        if features == own:
+            restored = velcodec.decompress(changed)
+            np.testing.assert_array_equal(
+                np.stack(spec_reader.read(changed)), restored.reshape(-1, *restored.shape[-2:])
+            )
+            continue
+        with pytest.raises((velcodec.FormatError, velcodec.VersionError)):
+            velcodec.open(changed)
+        with pytest.raises((spec_reader.SpecError, ValueError)):
+            spec_reader.parse(changed)
+
+
+def test_both_readers_refuse_the_same_adaptive_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(13)
     shape = (6, 7)
     whole = of_values(rng, shape, 5)
     layered = Layered(np.array([1, 2, 3], "<i2"), np.sort(rng.integers(0, 7, (2, 7)), 0).astype(np.int64))
     bounds, dtype = (1.0, 3.0), np.dtype("<i2")
     streams: list[tuple[bytes, Callable[[bytes], Any], Callable[[bytes], Any]]] = []
-    for code, coder in ((None, 2), (131, 2), (None, 1)):
+    for code, coder in ((None, 3), (131, 3), (None, 2), (131, 2), (None, 1)):
         m = Layered(layered.values.astype(np.int64) if code else layered.values, layered.depths, code)
         given: tuple[Any, ...] = ([shape], [code is not None], dtype)
+        with monkeypatch.context() as patch:
+            begin_as(max(coder, 2), patch)
+            message = layers.encode([m], [6], *bounds, UNIT)[0]
         streams.append(
             (
-                layers.encode([m], [6], *bounds, UNIT)[0],
+                message,
                 lambda data, given=given, coder=coder: as_page_reads(
                     layers.decode(data, *given, *bounds, UNIT, True, coder)[0], 6, bounds, "<i2"
                 ),
@@ -778,10 +886,14 @@ def test_prologue() -> None:
         (container.FEATURE_MODES, "modes"),
         (container.FEATURE_TILES, "tiles"),
         (container.FEATURE_SECOND, "second"),
+        (container.FEATURE_THIRD, "third"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
+    second, third = container.FEATURE_SECOND, container.FEATURE_THIRD
+    stated = f"**coder 3** with features {second} and {third}, of **coder 2** with {second} alone, of **coder 1** with "
+    assert f"{stated}neither; {third} without {second} is refused." in " ".join(PAGE.split())
     assert rows[3][3].endswith("none is defined, 0")
     assert struct.unpack(layout([row[1] for row in rows]), container.pack_prologue())[3:] == (
         0,
@@ -824,19 +936,25 @@ def test_head() -> None:
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
     assert made.features == container.KNOWN_REQUIRED_FEATURES
-    assert header.from_json(a_header()).features == container.FEATURE_SECOND
-    assert header.from_json(a_header(coder=header.CODER_1)).features == 0
+    assert a_header()["coder"] == header.CODER_3
+    for features, coder in CODERS.items():
+        assert header.from_json(a_header(coder=coder)).features == features
     assert says("HEAD", f"at most {container.MAX_HEADER} bytes")
-    assert keys["coder"].startswith(f'"{header.CODER_1}" in coder 1, "{header.CODER_2}" in coder 2;')
+    named = ", ".join(f'"{coder}" in coder {k}' for k, coder in enumerate(header.CODERS, 1))
+    assert keys["coder"].startswith(f"{named};")
     lines = re.search(r"are the dictionary, (\d+) bytes:\n\n((?:    .*\n)+)", section("HEAD"))
     assert lines
     dictionary = "".join(line.strip() for line in lines[2].splitlines()).encode()
     assert dictionary == container.HEADER_DICTIONARY == spec_reader.DICTIONARY
     assert len(dictionary) == int(lines[1])
+    assert says("HEAD", f"In coder 3 the dictionary has {header.CODER_3} for {header.CODER_2}.")
+    assert dictionary.count(header.CODER_2.encode()) == 1
+    dictionary = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
+    assert dictionary == container.HEADER_DICTIONARY_3 == spec_reader.DICTIONARY_3
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
-    named = {np.dtype(order + code).str for order in "<>" for code in codes[1].split()}
-    assert named == header.DTYPES
+    dtypes = {np.dtype(order + code).str for order in "<>" for code in codes[1].split()}
+    assert dtypes == header.DTYPES
     assert f"H x W at most {header.MAX_SAMPLES}" in keys["shape"]
 
 
@@ -900,7 +1018,7 @@ def test_maps() -> None:
     assert int(streams[2][0]) == container.STREAM.size
     assert streams[0][2] == (
         f"coding: {container.CODING_RAW} raw, {container.CODING_ZSTD} zstd, "
-        f"{container.CODING_ADAPTIVE} adaptive bytes (section 9.4), of kinds alone and in coder 2 alone"
+        f"{container.CODING_ADAPTIVE} adaptive bytes (section 9.4), of kinds alone and from coder 2 on"
     )
     numbers = {
         name.removeprefix("KIND_").lower().replace("_", " "): number
@@ -917,7 +1035,7 @@ def test_maps() -> None:
         for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
             assert blocks.known_kinds(number, features)[0] == (bits & ~features == 0)
     assert says("MAPS", f"t is at most {container.MAX_TABLES - 1}.")
-    for features in range(8):
+    for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
         found = [spec_reader.known(kind, features) for kind in range(256)]
         np.testing.assert_array_equal(found, blocks.known_kinds(np.arange(256, dtype=np.uint8), features))
     order = list(blocks.Block.__dataclass_fields__)
@@ -955,11 +1073,17 @@ def test_foot_and_tail() -> None:
         container.PSNR_EXACT - 1,
         container.ERROR_UNBOUNDED - 1,
     )
-    scales = [quality.quality_scale(features) for features in (3, container.KNOWN_REQUIRED_FEATURES)]
-    assert codes[1][1].startswith(
-        "PSNR = {} p dB in coder 1, {} p dB in coder 2, rounded down".format(*(s.psnr_step for s in scales))
-    )
+    scales = [quality.quality_scale(features | 3) for features in CODERS]
+    assert scales == [quality.FINE, quality.COARSE, quality.COARSER]
+    steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales, 1))
+    assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
+    assert errors[2] == errors[1]  # what is said of coder 2 holds for coder 3
+    assert says(
+        "FOOT and tail", f"those of the {start} bytes before the index, of the index, and of the quality"
+    )
+    assert says("FOOT and tail", "then their second bytes, and so on to their twentieth.")
+    assert entry == 20
     assert codes[4][1].startswith(f"the maximum error is at most {errors[0]} 1, {errors[1]} 2, in the")
 
 
@@ -1004,6 +1128,11 @@ def test_adaptive_coder() -> None:
     assert [spec_reader.stretch(p) for p in range(len(adaptive.STRETCH))] == adaptive.STRETCH.tolist()
     assert [spec_reader.confidence(n) for n in range(256)] == adaptive.CONFIDENCE.tolist()
     assert says(title, "rate(n) = floor(131072 / (2 n + 3)). The limit is 255 but for")
+    assert says(title, "but for the models code and counted, where it is 30.")
+    assert says(
+        title, f"speed is 0, its limit 30 as well, and all its weights w[j, i, c] are {adaptive.ONE}."
+    )
+    assert (adaptive.byte_memory(counted=True)[2] == adaptive.ONE).all()
     assert [131072 // (2 * n + 3) for n in range(256)] == adaptive.RATE.tolist()
     rng = np.random.default_rng(2)
     for h, v in rng.integers(-(1 << 40), 1 << 40, (50, 2)).tolist():
@@ -1013,11 +1142,11 @@ def test_adaptive_coder() -> None:
 def test_adaptive_streams() -> None:
     models, integers_of, neighbours_seen, candidates, weights, roots, values = tables("Adaptive streams")
     near, calm = edges.fresh(2)
-    layered = adaptive.memory(layers.INPUTS, 1 << layers.SLOT_BITS, 3 * layers.WAYS)
     memories = {
-        "layers, coder 1": (layered, layers.SPEED_1),
-        "layers, coder 2": (layered, layers.SPEED),
+        "layers, coder 1": (layer_models.fresh(1), layer_models.SPEED_1),
+        "layers, coder 2": (layer_models.fresh(2), layer_models.SPEED),
         "code": (adaptive.byte_memory(), 2),
+        "counted": (adaptive.byte_memory(counted=True), 0),
         "near, coder 1": (edges.fresh(1)[0], edges.SPEED_1),
         "near, coder 2": (near, edges.SPEED),
         "calm": (calm, edges.CALM_SPEED),
@@ -1027,6 +1156,10 @@ def test_adaptive_streams() -> None:
     assert {row[0]: [int(n) for n in row[1:]] for row in models} == {
         name: [*p.shape, len(w), speed] for name, ((p, _, w), speed) in memories.items()
     }
+    shape = (layer_models.INPUTS, 1 << layer_models.SLOT_BITS, 3 * layer_models.WAYS)
+    for coder in (1, 2, 3):
+        p, _, w = layer_models.fresh(coder)
+        assert (*p.shape, len(w)) == shape
     assert [row[0] for row in integers_of] == ["3", "8"]
     assert len(neighbours_seen) == 7
     assert [row[2] for row in candidates] == ["way", *(f"{k * edges.WAYS} + way" for k in (1, 2, 3))]
@@ -1047,17 +1180,39 @@ def test_adaptive_streams() -> None:
     assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "128 + t"]
     for code in range(256):
         assert residual.step(1.37, code) == spec_reader.step(1.37, code)
-    assert says("Layers", f"L values, 1 to {layers.MAX_LAYERS},")
-    assert says("Layers", f"L = node - {layers.MAX_LAYERS - 1};")
-    assert says("Layers", f"(L - 1) x W, summed over the block so far, is above {layers.MAX_DEPTHS}")
-    assert says("Layers", f"of_from = 2^{layers.ALL.bit_length() - 1}; of_to = 0")
-    assert says("Layers", f"m = 2^{layers.ALL.bit_length() - 1} for j")
-    assert says("Layers", f"part = node - {layers.VALUE_PARTS};")
+    assert says("Layers", f"L values, 1 to {layer_models.MAX_LAYERS},")
+    assert says("Layers", f"L = node - {layer_models.MAX_LAYERS - 1};")
+    assert says("Layers", f"(L - 1) x columns, summed over the block so far, is above {layers.MAX_DEPTHS}")
+    assert says("Layers", f"of_from = 2^{layer_models.ALL.bit_length() - 1}; of_to = 0")
+    assert says("Layers", f"m = 2^{layer_models.ALL.bit_length() - 1} for j")
+    assert says("Layers", f"part = node - {layer_models.VALUE_PARTS};")
     assert says("Integers", f"refuse where a |q| is 2^{edges.LIMIT.bit_length() - 1} or more")
     assert says("Integers", f"refuse there a code b above {parts.MAX_BITS}")
     assert says("Parts", f"of {parts.MEMORY} places: place q mod {parts.MEMORY} holds")
     mantissas = [exact.mantissa(np.dtype(t)) for t in ("<f2", "<f4", "<f8", "<i4")]
     assert says("Parts", "{} for f2, {} for f4, {} for f8, {} for integers".format(*mantissas))
+
+
+def test_primer() -> None:
+    primer = resources.files("velcodec").joinpath(layer_models.PRIMER).read_bytes()
+    stated = re.search(
+        r"the file `velcodec/(\S+)`, which belongs to this page: (\d+) bytes with the SHA-256\n\n    (\w{64})\n\n",
+        section("Layers"),
+    )
+    assert stated
+    size, sha256 = len(primer), hashlib.sha256(primer).hexdigest()
+    assert stated.groups() == (layer_models.PRIMER, str(size), sha256)
+    assert (size, sha256) == (spec_reader.PRIMER_BYTES, spec_reader.PRIMER_SHA256)
+    assert spec_reader.PRIMER.read_bytes() == primer
+    maps, rows, columns = (
+        layer_models.PRIMER_MAPS,
+        layer_models.PRIMER_HEIGHT,
+        layer_models.PRIMER_WIDTH,
+    )
+    assert says(
+        "Layers", f"one stream (section 9.1) of {maps} records with rows = {rows} and columns = {columns}."
+    )
+    assert (maps, (rows, columns)) == (spec_reader.PRIMER_MAPS, spec_reader.PRIMER_SHAPE)
 
 
 def test_what_a_decode_may_differ_by() -> None:

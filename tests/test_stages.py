@@ -187,7 +187,7 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
         entries.append(Entry(offset, 100 + count, maps, count))
         maps, offset = maps + count, offset + 100 + count
     psnr, error = (rng.integers(0, 65536, maps).astype(np.uint16) for _ in range(2))
-    for features in (0, container.FEATURE_SECOND):
+    for features in (0, container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD):
         packed = container.pack_footer(Footer(entries, (offset, 50), psnr, error), features)
         footer = container.unpack_footer(packed, offset + 50, features)
         assert footer.entries == entries
@@ -198,10 +198,15 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
             container.unpack_footer(packed + b"left over", offset + 50, features)
 
 
-def test_indexes_that_cannot_be_are_refused() -> None:
+@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND | container.FEATURE_THIRD])
+def test_indexes_that_cannot_be_are_refused(features: int) -> None:
     codes = np.zeros(4, np.uint16)
     good = [Entry(16, 40, 0, 2), Entry(56, 40, 2, 2)]
-    container.unpack_footer(container.pack_footer(Footer(good, (0, 0), codes, codes), 0), 96, 0)
+
+    def through(footer: Footer) -> Footer:
+        return container.unpack_footer(container.pack_footer(footer, features), 96, features)
+
+    through(Footer(good, (0, 0), codes, codes))
     for entries, book in (
         ([Entry(16, 40, 0, 2), Entry(50, 40, 2, 2)], (0, 0)),  # overlap
         ([Entry(16, 40, 0, 2), Entry(56, 41, 2, 2)], (0, 0)),  # past the end
@@ -211,7 +216,7 @@ def test_indexes_that_cannot_be_are_refused() -> None:
         (good, (96, 1)),  # codebook past the end
     ):
         with pytest.raises(FormatError):
-            container.unpack_footer(container.pack_footer(Footer(entries, book, codes, codes), 0), 96, 0)
+            through(Footer(entries, book, codes, codes))
 
 
 def test_blocks_round_trip_and_check_their_kinds() -> None:

@@ -24,7 +24,8 @@ MAY = {
     "smooth": {"adaptive", "border"},
     "parts": {"adaptive", "border"},
     "pixels": {"adaptive", "border", "edges", "parts", "smooth"},
-    "layers": {"adaptive", "residual"},
+    "layer_models": {"adaptive"},
+    "layers": {"adaptive", "layer_models", "residual"},
     "interfaces": {"layers"},
     "exact": {"border", "parts", "pixels"},
     "residual": {"border"},
@@ -39,7 +40,7 @@ MAY = {
     "entropy": {"errors", "prior"},
     "decoders": {"errors"},
     "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
-    "synthesis": {"codebook", "decoders", "grid"},
+    "synthesis": {"codebook", "decoders", "device", "grid"},
     "fit": {"codebook", "decoders", "device", "grid"},
     "field": {"codebook", "errors", "header"},
     "decoder": {

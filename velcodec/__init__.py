@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .field import Field
     from .writer import compress
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 __all__ = [
     "Archive", "Codebook", "CodebookError", "DataError", "Field", "FormatError", "UsageError", "VelcodecError",
     "VersionError", "compress", "decompress", "load_codebook", "open",

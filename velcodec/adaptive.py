@@ -239,24 +239,27 @@ def code_signed(
     return -found if negative else found
 
 
-def byte_memory() -> tuple[NDArray[Any], ...]:
-    """A fresh model of numbers of 0..255."""
-    return memory(1, 256, 1)
+def byte_memory(counted: bool = False) -> tuple[NDArray[Any], ...]:
+    """A fresh model of numbers of 0..255; a counted one takes each probability as the decisions before it give it."""
+    p, n, w = memory(1, 256, 1)
+    if counted:
+        w[:] = ONE
+    return p, n, w
 
 
 @njit(cache=True, nogil=True)
 def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
     """Code a number of 0..255, digit by digit, each under the digits before it."""
-    return _code_byte(io, buffer, model, np.zeros(1, np.int64), value)
+    return _code_byte(io, buffer, model, np.zeros(1, np.int64), 2, value)
 
 
 @njit(cache=True, nogil=True)
-def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, value: int) -> int:
+def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, speed: int, value: int) -> int:
     p, n, w = model
     node = 1
     for k in range(7, -1, -1):
         slots[0] = node
-        node = 2 * node + code_mixed(io, buffer, p, n, w, 0, slots, 30, 2, (value >> k) & 1)
+        node = 2 * node + code_mixed(io, buffer, p, n, w, 0, slots, 30, speed, (value >> k) & 1)
     return node - 256
 
 
@@ -323,31 +326,35 @@ def cost(io: NDArray[np.int64]) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _code_bytes(io: Any, buffer: Any, model: Any, values: Any) -> None:
+def _code_bytes(io: Any, buffer: Any, model: Any, speed: int, values: Any) -> None:
     slots = np.zeros(1, np.int64)
     for i in range(len(values)):
         if past_end(io, buffer):
             return
-        values[i] = _code_byte(io, buffer, model, slots, np.int64(values[i]))
+        values[i] = _code_byte(io, buffer, model, slots, speed, np.int64(values[i]))
 
 
-def pack_bytes(parts: list[bytes]) -> bytes:
+def pack_bytes(parts: list[bytes], counted: bool) -> bytes:
     """Bytes, each part under a fresh model, as one stream: for few of them, where a table would cost too much."""
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         for part in parts:
-            _code_bytes(io, buffer, byte_memory(), np.frombuffer(part, np.uint8).copy())
+            values = np.frombuffer(part, np.uint8).copy()
+            _code_bytes(io, buffer, byte_memory(counted), 0 if counted else 2, values)
 
     return write(code, 64 + 2 * sum(map(len, parts)))
 
 
-def unpack_bytes(data: bytes, sizes: list[int]) -> list[bytes]:
-    """The parts, of some sizes, of a stream that `pack_bytes` gave. Raises FormatError where it holds others."""
+def unpack_bytes(data: bytes, sizes: list[int], counted: bool, whole: bool = True) -> list[bytes]:
+    """The parts, of some sizes, of a stream that `pack_bytes` gave, or its first parts.
+
+    Raises FormatError where it holds others.
+    """
     parts = [np.zeros(size, np.uint8) for size in sizes]
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         for part in parts:
-            _code_bytes(io, buffer, byte_memory(), part)
+            _code_bytes(io, buffer, byte_memory(counted), 0 if counted else 2, part)
 
-    read(code, data)
+    read(code, data, whole)
     return [part.tobytes() for part in parts]

@@ -15,6 +15,7 @@ from .container import (
     CODING_ADAPTIVE,
     FEATURE_MODES,
     FEATURE_SECOND,
+    FEATURE_THIRD,
     KIND_ENTROPY,
     KIND_EXACT,
     KIND_FP16,
@@ -35,7 +36,7 @@ def pack_kinds(kinds: NDArray[np.uint8], features: int) -> bytes:
     """The stream of the kinds of a block."""
     plain = pack_stream(kinds.tobytes())
     if features & FEATURE_SECOND:
-        packed = adaptive.pack_bytes([kinds.tobytes()])
+        packed = adaptive.pack_bytes([kinds.tobytes()], bool(features & FEATURE_THIRD))
         if STREAM.size + len(packed) < len(plain):
             return STREAM.pack(CODING_ADAPTIVE, len(packed)) + packed
     return plain
@@ -47,7 +48,8 @@ def unpack_kinds(payload: bytes, count: int, features: int) -> tuple[NDArray[np.
         coding, stored = STREAM.unpack_from(payload)
         at = STREAM.size + stored
         if coding == CODING_ADAPTIVE and at <= len(payload):
-            (data,) = adaptive.unpack_bytes(payload[STREAM.size : at], [count])
+            counted = bool(features & FEATURE_THIRD)
+            (data,) = adaptive.unpack_bytes(payload[STREAM.size : at], [count], counted)
             return np.frombuffer(data, np.uint8), at
     data, at = unpack_stream(payload, 0, count)
     return np.frombuffer(data, np.uint8), at

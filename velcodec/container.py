@@ -44,11 +44,12 @@ TAG_FOOTER = b"FOOT"
 FEATURE_MODES = 1  # MAPS sections have the four adaptive streams
 FEATURE_TILES = 2  # records are tiles of maps
 FEATURE_SECOND = 4  # the second coder: HEAD is deflated, edges has other contexts, layers may be in steps
-KNOWN_REQUIRED_FEATURES = 7  # bits of the required-features field that this release understands
+FEATURE_THIRD = 8  # beside it, the third: layers know typical ones, FOOT is one stream
+KNOWN_REQUIRED_FEATURES = 15  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
-CODING_ADAPTIVE = 2  # of kinds, in files of the second coder
+CODING_ADAPTIVE = 2  # of kinds, from the second coder on
 
 KIND_EXACT = 0
 KIND_INT8 = 1
@@ -71,6 +72,8 @@ HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
     b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
+
+HEADER_DICTIONARY_3 = HEADER_DICTIONARY.replace(b"velcodec-2", b"velcodec-3")  # in files of the third coder
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
@@ -204,20 +207,20 @@ def read_section(file: BinaryIO, tag: bytes, limit: int) -> Section:
 
 
 def pack_header(header: dict[str, Any], features: int) -> bytes:
-    """Header fields as compact JSON, deflated (RFC 1951) in files of the second coder."""
+    """Header fields as compact JSON, deflated (RFC 1951) from the second coder on."""
     data = json.dumps(header, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
     if len(data) > MAX_HEADER:
         raise FormatError("the header would be larger than 64 KiB; shorten its text")
     if not features & FEATURE_SECOND:
         return data
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=HEADER_DICTIONARY)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=_dictionary(features))
     return packer.compress(data) + packer.flush()
 
 
 def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
     """JSON to header fields; their meaning is checked by header.py."""
     if features & FEATURE_SECOND:
-        unpacker = zlib.decompressobj(-15, zdict=HEADER_DICTIONARY)
+        unpacker = zlib.decompressobj(-15, zdict=_dictionary(features))
         try:
             data = unpacker.decompress(payload, MAX_HEADER)
         except zlib.error as error:
@@ -232,6 +235,10 @@ def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise FormatError("the header is not a JSON object")
     return header
+
+
+def _dictionary(features: int) -> bytes:
+    return HEADER_DICTIONARY_3 if features & FEATURE_THIRD else HEADER_DICTIONARY
 
 
 @dataclass(frozen=True)
@@ -258,24 +265,35 @@ def pack_footer(footer: Footer, features: int) -> bytes:
     """The payload of FOOT; of the quality codes the four byte planes, since each is smoother than the whole."""
     codes = np.stack([footer.psnr, footer.error]).astype("<u2")
     planes = codes.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1).reshape(4, -1)
+    head = FOOTER.pack(*footer.book, len(footer.entries))
     index = b"".join(INDEX.pack(e.offset, e.length, e.first, e.count) for e in footer.entries)
+    if features & FEATURE_THIRD:
+        return adaptive.pack_bytes([head, _planes(index), *(plane.tobytes() for plane in planes)], True)
     if features & FEATURE_SECOND:
-        packed = adaptive.pack_bytes([plane.tobytes() for plane in planes])
-    else:
-        packed = pack_stream(planes.tobytes())
-    return FOOTER.pack(*footer.book, len(footer.entries)) + index + packed
+        return head + index + adaptive.pack_bytes([plane.tobytes() for plane in planes], False)
+    return head + index + pack_stream(planes.tobytes())
 
 
 def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
     """Check a footer: MAPS follow one another from map 0, and all lies before `limit`, where FOOT begins."""
-    if len(payload) < FOOTER.size:
+    third = bool(features & FEATURE_THIRD)
+    sizes = [FOOTER.size]
+    (head,) = adaptive.unpack_bytes(payload, sizes, True, False) if third else [payload[: FOOTER.size]]
+    if len(head) < FOOTER.size:
         raise FormatError("the footer is truncated")
-    book_offset, book_length, blocks = FOOTER.unpack_from(payload)
-    at = FOOTER.size + blocks * INDEX.size
-    if at > len(payload):
+    book_offset, book_length, blocks = FOOTER.unpack(head)
+    if blocks * SECTION.size > limit:
+        raise FormatError("the footer states more blocks than it holds")
+    sizes.append(blocks * INDEX.size)
+    at = sum(sizes)
+    if third:
+        index = _planes(adaptive.unpack_bytes(payload, sizes, True, False)[1], back=True)
+    else:
+        index = payload[FOOTER.size : at]
+    if len(index) != sizes[1]:
         raise FormatError("the footer states more blocks than it holds")
     entries, maps, end = [], 0, PROLOGUE.size
-    for fields in INDEX.iter_unpack(payload[FOOTER.size : at]):
+    for fields in INDEX.iter_unpack(index):
         entry = Entry(*fields)
         if entry.first != maps or not 0 < entry.count <= MAX_BLOCK_MAPS or entry.length < SECTION.size:
             raise FormatError("the footer's index is not in order")
@@ -287,14 +305,22 @@ def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
         raise FormatError("the footer's index points outside the file")
     if book_length > MAX_CODEBOOK + SECTION.size:
         raise FormatError("the footer states a codebook larger than there can be")
-    if features & FEATURE_SECOND:
-        planes = b"".join(adaptive.unpack_bytes(payload[at:], [maps] * 4))
+    if third:
+        planes = b"".join(adaptive.unpack_bytes(payload, sizes + [maps] * 4, True)[2:])
+    elif features & FEATURE_SECOND:
+        planes = b"".join(adaptive.unpack_bytes(payload[at:], [maps] * 4, False))
     else:
         planes, at = unpack_stream(payload, at, 4 * maps)
         if at != len(payload):
             raise FormatError("the footer has bytes left over")
     codes = np.frombuffer(planes, np.uint8).reshape(2, 2, maps).transpose(0, 2, 1).copy().view("<u2")[..., 0]
     return Footer(entries, (book_offset, book_length), codes[0], codes[1])
+
+
+def _planes(index: bytes, back: bool = False) -> bytes:
+    """Entries of an index with their first bytes together, then their second, and so on; or back from there."""
+    rows = np.frombuffer(index, np.uint8).reshape((INDEX.size, -1) if back else (-1, INDEX.size))
+    return rows.T.tobytes()
 
 
 # Streams

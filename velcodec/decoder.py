@@ -19,7 +19,7 @@ from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
 from .grid import Grid, resample
-from .header import CODER_1, MAX_SAMPLES, Header
+from .header import CODER_1, CODERS, MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers, Model
 from .synthesis import denormalise, sample
@@ -136,7 +136,7 @@ def _read_layers(
     dtype, unit = np.dtype(header.dtype).newbyteorder("="), header.unit or 0.0
     stepped = [bool(block.kinds[row] == container.KIND_LAYERED_STEPS) for row in rows]
     own = [shapes[row] for row in rows]
-    coder = 1 if header.coder == CODER_1 else 2
+    coder = 1 + CODERS.index(header.coder)
     found = layers.decode(block.layers, own, stepped, dtype, header.low, header.high, unit, whole, coder)
     return [m if m.code is None else Layered(_in_units(m.values, m.code, header), m.depths) for m in found]
 

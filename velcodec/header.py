@@ -10,7 +10,8 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODER_1, CODER_2 = "velcodec-1", "velcodec-2"
+CODERS = ("velcodec-1", "velcodec-2", "velcodec-3")  # oldest first
+CODER_1, CODER_2, CODER_3 = CODERS
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
 DTYPES = frozenset(
@@ -47,14 +48,16 @@ class Header:
     overlap: int = 0
     axis: int = 0
     bound: float | None = None
-    coder: str = CODER_2
+    coder: str = CODER_3
 
     @property
     def features(self) -> int:
         """The required features that a file with this header states."""
         modes = container.FEATURE_MODES if self.unit is not None else 0
         tiles = container.FEATURE_TILES if self.tile is not None else 0
-        return modes | tiles | (container.FEATURE_SECOND if self.coder == CODER_2 else 0)
+        second = container.FEATURE_SECOND if self.coder != CODER_1 else 0
+        third = container.FEATURE_THIRD if self.coder == CODER_3 else 0
+        return modes | tiles | second | third
 
     @property
     def layout(self) -> Layout:
@@ -96,7 +99,7 @@ class Header:
 
 def from_json(fields: dict[str, Any]) -> Header:
     """Check every field of a header. Raises FormatError, or VersionError for a coder of a later release."""
-    if fields.get("coder") not in (CODER_1, CODER_2):
+    if fields.get("coder") not in CODERS:
         raise VersionError(
             f"coder {str(fields.get('coder'))[:40]!r} is not known to this release; upgrade velcodec"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .container import ERROR_MAX, ERROR_UNBOUNDED, FEATURE_SECOND, PSNR_EXACT, PSNR_MAX
+from .container import ERROR_MAX, ERROR_UNBOUNDED, FEATURE_SECOND, FEATURE_THIRD, PSNR_EXACT, PSNR_MAX
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,13 @@ class QualityScale:
 
 FINE = QualityScale(0.05, 32, 1024)
 COARSE = QualityScale(0.25, 8, 256)  # of the second coder
+COARSER = QualityScale(0.5, 8, 256)  # of the third
 
 
 def quality_scale(features: int) -> QualityScale:
     """The scale of the quality codes of a file."""
+    if features & FEATURE_THIRD:
+        return COARSER
     return COARSE if features & FEATURE_SECOND else FINE
 
 
