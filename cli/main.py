@@ -21,6 +21,7 @@ COMMANDS = {
     "info": "Show what a .vlz file holds.",
     "verify": "Check a .vlz file, alone or against its original.",
     "plot": "Draw maps of a .vlz file.",
+    "interpolate": "Draw the maps between two maps.",
     "codebook": "List, show, export and import codebooks.",
     "train": "Train a codebook.",
     "synth": "Make synthetic velocity models.",

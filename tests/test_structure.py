@@ -60,13 +60,14 @@ MAY = {
         "blocks", "codebook", "container", "decoder", "device", "errors", "field", "grid", "header", "quality",
         "residual",
     },
+    "latent_path": {"archive", "device", "errors", "grid", "synthesis"},
     "writer": {
         "archive", "codebook", "container", "device", "encoder", "errors", "grid", "header", "modes", "quality",
         "request", "sources", "tiles",
     },
     "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth"},
     "release": {"__version__", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "train"},
-    "__init__": {"archive", "codebook", "errors", "field", "writer"},
+    "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
 }  # fmt: skip
 
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from .archive import Archive as open  # noqa: A004
     from .codebook import Codebook, load_codebook
     from .field import Field
+    from .latent_path import interpolate
     from .writer import compress
 
 __version__ = "0.4.0"
 __all__ = [
     "Archive", "Codebook", "CodebookError", "DataError", "Field", "FormatError", "UsageError", "VelcodecError",
-    "VersionError", "compress", "decompress", "load_codebook", "open",
+    "VersionError", "compress", "decompress", "interpolate", "load_codebook", "open",
 ]  # fmt: skip
 
 # Torch takes a second to import: these names load it when they are first used.
@@ -34,6 +35,7 @@ _LAZY = {
     "Codebook": ("codebook", "Codebook"),
     "load_codebook": ("codebook", "load_codebook"),
     "Field": ("field", "Field"),
+    "interpolate": ("latent_path", "interpolate"),
 }
 
 
