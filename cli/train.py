@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,25 +117,27 @@ def command(
     velcodec train synthetic.safetensors --steps 20000 --device cuda      # synthetic maps alone
     velcodec train paper.safetensors --decoder siren --data FlatVel_A=flat.npy --synthetic 0
     velcodec train again.safetensors --recipe recipe.json --data CurveVel_A=curves.npy
+    torchrun --nproc-per-node 4 --no-python velcodec train big.safetensors --batch 256   # on four GPUs
     """
     target = Path(output)
     _check_target(target, overwrite)
     real, held = _load(data), _load(dev)
     from velcodec import release, train
-    from velcodec.device import resolve_device
+    from velcodec.parallel import team
 
-    where = str(resolve_device(device))
     plan = _recipe(recipe_file, recipe)
-    pool = train.build_pool(plan, real, _say)
-    held_out = _held_out(plan, pool, held)
-    resume = Path(checkpoint) if checkpoint else target.with_suffix(".pt")
-    with progress(plan.steps, "train", "step", keep=True) as bar:
-        try:
-            networks = train.train(
-                plan, pool, held_out, resume, where, _reporter(bar), every=every, tick=lambda: bar.update(1)
-            )
-        except KeyboardInterrupt:
-            raise Stop(f"interrupted; the same command goes on from {resume}", INTERRUPTED) from None
+    with team(device) as processes:
+        pool = train.build_pool(plan, real, _say if processes.leads else _nothing)
+        held_out = _held_out(plan, pool, held)
+        resume = Path(checkpoint) if checkpoint else target.with_suffix(".pt")
+        with progress(plan.steps, "train", "step", keep=True) if processes.leads else nullcontext() as bar:
+            tick = bar.update if bar else _nothing
+            try:
+                networks = train.train(plan, pool, held_out, resume, processes, _reporter(bar), every, tick)
+            except KeyboardInterrupt:
+                raise Stop(f"interrupted; the same command goes on from {resume}", INTERRUPTED) from None
+    if not processes.leads:
+        return
     release.release(
         networks,
         plan,
@@ -144,7 +147,7 @@ def command(
         id=id_ or target.stem,
         training_data=_describe(real, plan.synthetic),
         licence=licence,
-        device=where,
+        device=processes.device,
         overwrite=overwrite,
         progress=_say,
     )
@@ -224,6 +227,10 @@ def _describe(real: dict[str, NDArray[Any]], synthetic: int) -> str:
 
 def _say(text: str) -> None:
     click.echo(text, err=True)
+
+
+def _nothing(*said: object) -> None:
+    """What a process that does not lead says."""
 
 
 def _reporter(bar: Any) -> Any:

@@ -65,7 +65,8 @@ MAY = {
         "archive", "codebook", "container", "device", "encoder", "errors", "grid", "header", "modes", "quality",
         "request", "sources", "tiles",
     },
-    "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth"},
+    "parallel": {"device", "errors"},
+    "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "parallel", "synth"},
     "release": {"__version__", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "train"},
     "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
 }  # fmt: skip

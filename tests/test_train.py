@@ -1,5 +1,8 @@
 """Training: it learns, resumes to the same weights, and releases a codebook that works."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +13,23 @@ import torch
 import velcodec
 from velcodec import release, synth, train
 from velcodec.optim import orthogonalise
+from velcodec.parallel import Team
 from velcodec.train import Pool, RateModel, Recipe
 
+SCRIPT = """
+import sys
+from pathlib import Path
+from velcodec import synth, train
+from velcodec.parallel import team
+from velcodec.train import Recipe
+
+recipe = {recipe!r}
+maps = synth.generate("FlatVel_A", 5, seed=8)[:, None]
+with team("cpu") as processes:
+    assert processes.size == 2
+    pool = train.build_pool(recipe, {{"FlatVel_A": maps}}, lambda text: None)
+    train.train(recipe, pool, {{}}, Path(sys.argv[1]), processes, every=4)
+"""
 WEIGHTS = {"FlatVel_A": 0.5, "FlatFault_A": 0.5}
 JOINT = Recipe(steps=6, batch=8, side=12, synthetic=6, weights=WEIGHTS, warmup=2)
 SIREN = replace(
@@ -43,8 +61,31 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(recipe: Recipe, tmp_path
     resumed = train.train(recipe, pool(recipe), HELD_OUT, tmp_path / "b.pt", report=rows.append, every=4)
     assert [row["step"] for row in rows] == [6]
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-2, atol=2e-3)
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("recipe", [JOINT, SIREN], ids=["joint", "siren"])
+def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
+    """Under torchrun, with gloo: two processes with half a batch each give the weights of one with the whole."""
+    script = tmp_path / "run.py"
+    script.write_text(SCRIPT.format(recipe=recipe))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [*command, str(script), str(tmp_path / "two.pt")], check=True, env=environment, timeout=240
+    )
+    one = train.train(recipe, pool(recipe), {}, tmp_path / "one.pt")
+    two = torch.load(tmp_path / "two.pt", weights_only=True)
+    assert two["step"] == recipe.steps
+    for name, part in one.parts().items():
+        for key, value in part.state_dict().items():
+            torch.testing.assert_close(two["parts"][name][key], value, rtol=1e-2, atol=1e-4)
+
+
+def test_a_batch_that_does_not_part_evenly_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(velcodec.UsageError, match="evenly among 3"):
+        train.train(JOINT, pool(JOINT), {}, tmp_path / "f.pt", Team(0, 3))
 
 
 def test_training_learns_and_reports(tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from .device import has_fast_bfloat16, keep_freed_memory
 from .errors import DataError, UsageError
 from .grid import centres
 from .optim import Muon
+from .parallel import Team
 
 CENTRE, SCALE = 3000.0, 1500.0  # m/s: the normalisation of OpenFWI's range to [-1, 1]
 STEP = 0.15  # latent units of one quantisation step
@@ -182,7 +183,7 @@ def train(
     pool: Pool,
     held_out: Mapping[str, Tensor],
     checkpoint: Path,
-    device: str = "cpu",
+    team: Team | None = None,
     report: Report = lambda row: None,
     every: int = 1000,
     tick: Callable[[], None] = lambda: None,
@@ -191,50 +192,127 @@ def train(
 
     Args:
         held_out: normalised maps (n, 70, 70) by family, measured at every report and never trained on.
+        team: the processes that train together and their devices; this one alone, on the CPU, unless said.
         report: called with {"step", "loss", family: (PSNR dB, bytes)} beside every checkpoint.
         tick: called after each step.
+
+    Batches are drawn alike whatever the number of processes, and a checkpoint may be resumed by another number.
     """
+    team = team or Team()
+    team.check(recipe.batch)
     keep_freed_memory()
     torch.manual_seed(recipe.seed)
+    objective: Joint | AutoDecoder
     if recipe.decoder == "siren":
+        objective = AutoDecoder(recipe, pool)
+    else:
+        objective = Joint(recipe, pool, fresh=not checkpoint.exists())
+    objective.to(team.device)
+    optimisers = objective.optimisers()
+    step, generator = _resume(checkpoint, objective.nets, optimisers, recipe)
+    together = team.wrapped(objective)
+    axis = torch.from_numpy(centres(70)).float().to(team.device)
+    where = torch.device(team.device)
+    while step < recipe.steps:
+        _set_rates(optimisers, _schedule(recipe, step))
+        batch, rows, columns = objective.draw(generator)
+        share = [team.share(part) for part in batch]
+        rows, columns = rows.to(where), columns.to(where)
+        loss = together(share, rows, columns, axis, step)
+        _update(loss, optimisers, objective.nets)
+        step += 1
+        tick()
+        if team.leads and (step % every == 0 or step == recipe.steps):
+            _save(checkpoint, objective.nets, optimisers, step, generator, recipe)
+            report({"step": step, "loss": loss.item(), **objective.measure(held_out, team.device)})
+    return objective.nets
+
+
+class Joint(nn.Module):
+    """Decoder, encoder and rate model together: log NMSE + rate x bits, with noise in place of rounding."""
+
+    def __init__(self, recipe: Recipe, pool: Pool, fresh: bool) -> None:
+        super().__init__()
+        self.recipe, self.pool = recipe, pool
+        self.decoder = decoders.build(recipe.decoder, recipe.options)
+        self.encoder = AmortisedEncoder()
+        self.rates = RateModel(len(synth.FAMILIES))
+        self.nets = Networks(self.decoder, self.encoder, self.rates)
+        if recipe.start and fresh:
+            _start_from(load_codebook(recipe.start), self.nets, pool)
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """Muon for the matrices inside encoder and decoder; Adam for biases, output layers and the rate model."""
+        return _joint_optimisers(self.recipe, self.nets)
+
+    def draw(self, generator: torch.Generator) -> tuple[list[Tensor], Tensor, Tensor]:
+        """A whole batch: maps, families and noise; and the rows and columns to look at."""
+        maps, family = self.pool.draw(self.recipe, generator)
+        rows, columns = _rows_and_columns(self.recipe, generator)
+        return [maps, family, torch.rand((len(maps), 256), generator=generator) - 0.5], rows, columns
+
+    def forward(self, batch: list[Tensor], rows: Tensor, columns: Tensor, axis: Tensor, step: int) -> Tensor:
+        """The loss of a share of a batch."""
+        maps, family, noise = batch
+        with torch.autocast(maps.device.type, torch.bfloat16, enabled=has_fast_bfloat16(maps.device)):
+            y = self.encoder(maps)
+            y = y + noise
+            restored = decoders.sample_grid(self.decoder, STEP * y, axis[rows], axis[columns])
+        span = (maps.amax((1, 2)) - maps.amin((1, 2))).clamp_min(0.05)
+        distortion = torch.log(nmse(restored, maps[:, rows][:, :, columns], span) + LOG_FLOOR).mean()
+        ramp = 1.0 if self.recipe.start else min(1.0, max(0.02, 2 * step / self.recipe.steps))
+        bits: Tensor = self.rates(y, family).sum(1).mean()
+        return distortion + self.recipe.rate * ramp * bits
+
+    def measure(self, held_out: Mapping[str, Tensor], device: str) -> dict[str, Any]:
+        """PSNR and bytes by family of maps that are held out."""
+        return _measure_joint(self.nets, held_out, device)
+
+
+class AutoDecoder(nn.Module):
+    """The paper's objective: Adam, latents N(0, 0.01^2). Held-out maps are measured after a short search."""
+
+    maps: Tensor
+
+    def __init__(self, recipe: Recipe, pool: Pool) -> None:
+        super().__init__()
         if recipe.start:
             raise UsageError(
                 "an auto-decoder has a latent of its own for every map and cannot go on from a codebook"
             )
-        return _train_autodecoder(recipe, pool, held_out, checkpoint, device, report, every, tick)
-    nets = Networks(
-        decoders.build(recipe.decoder, recipe.options), AmortisedEncoder(), RateModel(len(synth.FAMILIES))
-    )
-    if recipe.start and not checkpoint.exists():
-        _start_from(load_codebook(recipe.start), nets, pool)
-    for part in nets.parts().values():
-        part.to(device)
-    assert nets.encoder is not None and nets.rates is not None
-    optimisers = _joint_optimisers(recipe, nets)
-    step, generator = _resume(checkpoint, nets, optimisers, recipe)
-    where = torch.device(device)
-    axis = torch.from_numpy(centres(70)).float().to(device)
-    while step < recipe.steps:
-        _set_rates(optimisers, _schedule(recipe, step))
-        maps, family = (t.to(device) for t in pool.draw(recipe, generator))
-        rows, columns = (
-            torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
-        )
-        with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bfloat16(where)):
-            y = nets.encoder(maps)
-            y = y + torch.rand(y.shape, generator=generator).to(device) - 0.5
-            restored = decoders.sample_grid(nets.decoder, STEP * y, axis[rows], axis[columns])
-        span = (maps.amax((1, 2)) - maps.amin((1, 2))).clamp_min(0.05)
-        distortion = torch.log(nmse(restored, maps[:, rows][:, :, columns], span) + LOG_FLOOR).mean()
-        ramp = 1.0 if recipe.start else min(1.0, max(0.02, 2 * step / recipe.steps))
-        loss = distortion + recipe.rate * ramp * nets.rates(y, family).sum(1).mean()
-        _update(loss, optimisers, nets)
-        step += 1
-        tick()
-        if step % every == 0 or step == recipe.steps:
-            _save(checkpoint, nets, optimisers, step, generator, recipe)
-            report({"step": step, "loss": loss.item(), **_measure_joint(nets, held_out, device)})
-    return nets
+        self.recipe = recipe
+        self.register_buffer("maps", torch.cat([v for _, v in pool.sources]), persistent=False)
+        self.decoder = decoders.build(recipe.decoder, recipe.options)
+        self.latents = nn.Embedding(len(self.maps), 256)
+        nn.init.normal_(self.latents.weight, std=0.01)
+        self.nets = Networks(self.decoder, latents=self.latents)
+
+    def optimisers(self) -> list[torch.optim.Optimizer]:
+        """Adam alone."""
+        return [torch.optim.Adam(list(self.nets.parameters()), lr=self.recipe.learning_rate)]
+
+    def draw(self, generator: torch.Generator) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The numbers of a whole batch of maps; and the rows and columns to look at."""
+        index = torch.randint(len(self.maps), (self.recipe.batch,), generator=generator)
+        return [index], *_rows_and_columns(self.recipe, generator)
+
+    def forward(self, batch: list[Tensor], rows: Tensor, columns: Tensor, axis: Tensor, step: int) -> Tensor:
+        """The loss of a share of a batch."""
+        (index,) = batch
+        with torch.autocast(axis.device.type, torch.bfloat16, enabled=has_fast_bfloat16(axis.device)):
+            z = self.latents(index)
+            restored = decoders.sample_grid(self.decoder, z, axis[rows], axis[columns])
+        error = restored - self.maps[index][:, rows][:, :, columns]
+        return (error**2).mean() + self.recipe.penalty * (z.float() ** 2).sum(1).mean()
+
+    def measure(self, held_out: Mapping[str, Tensor], device: str) -> dict[str, Any]:
+        """PSNR and bytes by family of maps that are held out."""
+        return _measure_autodecoder(self.nets, held_out, device)
+
+
+def _rows_and_columns(recipe: Recipe, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    first, second = (torch.randperm(70, generator=generator)[: recipe.side].sort()[0] for _ in range(2))
+    return first, second
 
 
 def _start_from(book: Codebook, nets: Networks, pool: Pool, sample: int = 256) -> None:
@@ -256,49 +334,6 @@ def _start_from(book: Codebook, nets: Networks, pool: Pool, sample: int = 256) -
             row = synth.FAMILIES.index(family)
             nets.rates.mean[row] = y.mean(0)
             nets.rates.log_scale[row] = torch.log(y.std(0).clamp_min(0.1) * math.sqrt(3) / math.pi)
-
-
-def _train_autodecoder(
-    recipe: Recipe,
-    pool: Pool,
-    held_out: Mapping[str, Tensor],
-    checkpoint: Path,
-    device: str,
-    report: Report,
-    every: int,
-    tick: Callable[[], None],
-) -> Networks:
-    """The paper's objective: Adam, latents N(0, 0.01^2). Held-out maps are measured after a short search."""
-    maps = torch.cat([v for _, v in pool.sources]).to(device)
-    nets = Networks(decoders.build(recipe.decoder, recipe.options), latents=nn.Embedding(len(maps), 256))
-    assert nets.latents is not None
-    nn.init.normal_(nets.latents.weight, std=0.01)
-    for part in nets.parts().values():
-        part.to(device)
-    optimisers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(list(nets.parameters()), lr=recipe.learning_rate)
-    ]
-    step, generator = _resume(checkpoint, nets, optimisers, recipe)
-    where = torch.device(device)
-    axis = torch.from_numpy(centres(70)).float().to(device)
-    while step < recipe.steps:
-        _set_rates(optimisers, _schedule(recipe, step))
-        index = torch.randint(len(maps), (recipe.batch,), generator=generator).to(device)
-        rows, columns = (
-            torch.randperm(70, generator=generator)[: recipe.side].sort()[0].to(device) for _ in range(2)
-        )
-        with torch.autocast(where.type, torch.bfloat16, enabled=has_fast_bfloat16(where)):
-            z = nets.latents(index)
-            restored = decoders.sample_grid(nets.decoder, z, axis[rows], axis[columns])
-        error = restored - maps[index][:, rows][:, :, columns]
-        loss = (error**2).mean() + recipe.penalty * (z.float() ** 2).sum(1).mean()
-        _update(loss, optimisers, nets)
-        step += 1
-        tick()
-        if step % every == 0 or step == recipe.steps:
-            _save(checkpoint, nets, optimisers, step, generator, recipe)
-            report({"step": step, "loss": loss.item(), **_measure_autodecoder(nets, held_out, device)})
-    return nets
 
 
 def _joint_optimisers(recipe: Recipe, nets: Networks) -> list[torch.optim.Optimizer]:
