@@ -16,14 +16,14 @@ use_cores()
 import torch  # noqa: E402
 
 import velcodec  # noqa: E402
-from velcodec import fit, pixels, quantise, residual  # noqa: E402
+from velcodec import fit, pixels, residual  # noqa: E402
 from velcodec.grid import make_grid  # noqa: E402
 from velcodec.pixels import Integers  # noqa: E402
 from velcodec.synthesis import sample  # noqa: E402
+from velcodec.train import CENTRE, SCALE  # noqa: E402
 
 BOUNDS = [10.0, 25.0, 50.0, 100.0]
 RATES = [0.25, 1.0, 4.0, 16.0]
-OFFSET, SCALE = 3000.0, 1500.0
 
 
 def residual_bytes(off: np.ndarray, bound: float) -> float:
@@ -45,17 +45,10 @@ def main() -> None:
     lines: list[list[object]] = []
     for factor in RATES:
         codebook.rate = own * factor
-        found = fit.fit_latents(((maps - OFFSET) / SCALE).astype(np.float32), codebook, cpu, options.effort)
-        prior = codebook.prior
-        integers = [
-            quantise.to_integers(z[None], prior, t) for z, t in zip(found.latents, found.table, strict=True)
-        ]
-        latents = np.concatenate(
-            [quantise.from_integers(q, prior, t) for q, t in zip(integers, found.table, strict=True)]
-        )
-        bits = prior.bits(torch.from_numpy(np.concatenate(integers)).float(), torch.from_numpy(found.table))
-        size = float(bits.sum(1).mean()) / 8
-        off = maps - (sample(codebook, latents, make_grid(maps.shape[1:]), cpu) * SCALE + OFFSET)
+        found = fit.fit_latents(((maps - CENTRE) / SCALE).astype(np.float32), codebook, cpu, options.effort)
+        _, latents, sizes = found.rounded(codebook)
+        size = float(sizes.mean())
+        off = maps - (sample(codebook, latents, make_grid(maps.shape[1:]), cpu) * SCALE + CENTRE)
         span = maps.max((1, 2)) - maps.min((1, 2))
         psnr = float((10 * np.log10(span**2 / (off**2).mean((1, 2)))).mean())
         totals = [f"{size + residual_bytes(off, bound):.1f}" for bound in BOUNDS]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from velcodec import layer_models, layers, synth
+from velcodec import adaptive, layer_models, layers, synth
 
 SEED = 3  # neither of training nor of any benchmark
 COUNTS = {"FlatVel_A": 400, "CurveVel_A": 120, "FlatFault_B": 30, "CurveFault_B": 30}
@@ -27,13 +27,26 @@ def strips(family: str) -> Iterator[NDArray[np.int64]]:
             yield layered.depths
 
 
+def written(maps: list[NDArray[np.int64]]) -> bytes:
+    """Depths (L - 1, PRIMER_WIDTH) of each map as layer_models.py reads them."""
+    model = layer_models.fresh(2)
+
+    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
+        for depths in maps:
+            layer_models.code_head(io, buffer, model, layer_models.SPEED, len(depths) + 1, 1)
+            height = layer_models.PRIMER_HEIGHT
+            layer_models.code_depths(io, buffer, model, layer_models.SPEED, depths.copy(), height, 3)
+
+    return adaptive.write(code, 1 << 16)
+
+
 def main() -> None:
     maps = []
     for family, count in COUNTS.items():
         drawn = strips(family)
         maps += [next(drawn) for _ in range(count)]
     order = np.random.default_rng(SEED).permutation(len(maps))
-    data = layer_models.write_primer([maps[i] for i in order])
+    data = written([maps[i] for i in order])
     Path(sys.argv[1]).write_bytes(data)
     print(f"{len(maps)} maps, {len(data)} bytes")
 

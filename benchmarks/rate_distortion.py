@@ -51,26 +51,8 @@ from velcodec import metrics, synth  # noqa: E402
 
 OLDER = "openfwi-2d-dev"
 TARGETS = (30.0, 35.0, 40.0)  # dB
+COLUMNS = ["family", "source", "maps", *(field.name for field in fields(Point)), "on_front"]  # of the CSV
 LATENTS, PSNR = "latents", "velcodec --psnr"  # methods; the codebook follows the first
-
-
-@dataclass(frozen=True)
-class Row:
-    """A point of one family, as the CSV has it."""
-
-    family: str
-    source: str
-    maps: int
-    method: str
-    arrangement: str
-    setting: str
-    bytes_per_map: float
-    psnr_mean: float
-    psnr_min: float
-    ssim_mean: float | None
-    max_error: float
-    seconds: float
-    on_front: bool
 
 
 @dataclass
@@ -168,18 +150,18 @@ class Results:
         path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
         self.path = path
         with open(path, "w", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerow(field.name for field in fields(Row))
+            csv.writer(file, lineterminator="\n").writerow(COLUMNS)
 
     def keep(self, family: Family, points: list[Point]) -> None:
         """Of one method, all that there will be."""
         family.points += points
         best = set(front([point.spot for point in points]))
         rows = [
-            Row(family.name, family.source, family.maps, **asdict(point), on_front=point.spot in best)
+            (family.name, family.source, family.maps, *asdict(point).values(), point.spot in best)
             for point in points
         ]
         with open(self.path, "a", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(asdict(row).values() for row in rows)
+            csv.writer(file, lineterminator="\n").writerows(rows)
 
 
 def measured(path: Path, facts: dict[str, object]) -> dict[str, Family]:

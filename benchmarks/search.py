@@ -18,23 +18,10 @@ use_cores()
 import torch  # noqa: E402
 
 import velcodec  # noqa: E402
-from velcodec import fit, metrics, quantise, synth  # noqa: E402
+from velcodec import fit, metrics, synth  # noqa: E402
 from velcodec.grid import make_grid  # noqa: E402
 from velcodec.synthesis import sample  # noqa: E402
-
-OFFSET, SCALE = 3000.0, 1500.0
-
-
-def latents_of(found: fit.Fit, codebook: velcodec.Codebook) -> tuple[np.ndarray, float]:
-    """Latents (n, D) as they are stored, and the bytes a map of their integers."""
-    latents, bits = np.empty_like(found.latents), 0.0
-    for t in sorted(set(found.table.tolist())):
-        own = found.table == t
-        q = quantise.to_integers(found.latents[own], codebook.prior, t)
-        latents[own] = quantise.from_integers(q, codebook.prior, t)
-        table_of = torch.full((len(q),), t)
-        bits += float(codebook.prior.bits(torch.from_numpy(q).float(), table_of).sum())
-    return latents, bits / 8 / len(latents)
+from velcodec.train import CENTRE, SCALE  # noqa: E402
 
 
 def main() -> None:
@@ -50,17 +37,17 @@ def main() -> None:
     for family in map(synth.canonical, options.families):
         maps, source = maps_of(family, options.maps)
         maps = np.asarray(maps).reshape(-1, *np.shape(maps)[-2:])
-        normal = ((maps - OFFSET) / SCALE).astype(np.float32)
+        normal = ((maps - CENTRE) / SCALE).astype(np.float32)
         fit.fit_latents(normal[:1], codebook, cpu, 1)  # load what is loaded once
         for effort in options.efforts:
             start = time.process_time()
             found = fit.fit_latents(normal, codebook, cpu, effort)
             seconds = (time.process_time() - start) / len(maps)
-            latents, size = latents_of(found, codebook)
-            restored = sample(codebook, latents, make_grid(maps.shape[1:]), cpu) * SCALE + OFFSET
+            _, latents, size = found.rounded(codebook)
+            restored = sample(codebook, latents, make_grid(maps.shape[1:]), cpu) * SCALE + CENTRE
             psnr = float(metrics.psnr(maps, restored.astype(np.float32)).mean())
             lines.append(
-                [f"{family} ({source})", effort, f"{size:.1f}", f"{psnr:.2f}", f"{1e3 * seconds:.0f}"]
+                [f"{family} ({source})", effort, f"{size.mean():.1f}", f"{psnr:.2f}", f"{1e3 * seconds:.0f}"]
             )
     print(table(["maps", "effort", "bytes a map", "PSNR, dB", "ms a map"], lines))
     print(f"\nvelcodec {velcodec.__version__}, codebook {codebook.id}, {len(maps)} maps of each.")

@@ -81,5 +81,8 @@ def test_the_command_prints_draws_and_writes(latents: Path, tmp_path: Path) -> N
     assert run(first, second, "--steps", 3, "--res", 20, "-o", array)[0] == 0
     assert np.load(array).shape == (3, 20, 20)
     assert run(first, second, "-o", array)[0] == 2, "an array is not replaced unasked"
+    half = tmp_path / "half.vlz"
+    half.write_bytes(latents.read_bytes()[:-100])
+    assert "half.vlz: the file is truncated" in run(first, f"{half}:0")[1]
     for wrong in (latents, f"{latents}:x", ":3", f"{latents}:9"):
         assert run(first, wrong)[0] == 2

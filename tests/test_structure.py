@@ -41,7 +41,7 @@ MAY = {
     "decoders": {"errors"},
     "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
     "synthesis": {"codebook", "decoders", "device", "grid"},
-    "fit": {"codebook", "decoders", "device", "grid"},
+    "fit": {"codebook", "decoders", "device", "grid", "quantise"},
     "field": {"codebook", "errors", "header"},
     "decoder": {
         "blocks", "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces",

@@ -314,6 +314,10 @@ def read(
     """
     io = new_io(data)
     code(io, np.frombuffer(data, dtype=np.uint8).copy())
+    _check_end(io, data, whole)
+
+
+def _check_end(io: NDArray[np.int64], data: bytes, whole: bool) -> None:
     # Four bytes are read ahead of the last decision, and `finish` writes one to four.
     ends = len(data) <= io[AT] <= len(data) + 3 or (not whole and io[AT] <= len(data) + 3)
     if io[BAD] or not ends:
@@ -345,16 +349,28 @@ def pack_bytes(parts: list[bytes], counted: bool) -> bytes:
     return write(code, 64 + 2 * sum(map(len, parts)))
 
 
-def unpack_bytes(data: bytes, sizes: list[int], counted: bool, whole: bool = True) -> list[bytes]:
-    """The parts, of some sizes, of a stream that `pack_bytes` gave, or its first parts.
+class ByteReader:
+    """The parts of a stream that `pack_bytes` gave, one after another: a part may say how long the next ones are."""
 
-    Raises FormatError where it holds others.
-    """
-    parts = [np.zeros(size, np.uint8) for size in sizes]
+    def __init__(self, data: bytes, counted: bool) -> None:
+        self._data, self._counted = data, counted
+        self._io, self._buffer = new_io(data), np.frombuffer(data, np.uint8).copy()
 
-    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        for part in parts:
-            _code_bytes(io, buffer, byte_memory(counted), 0 if counted else 2, part)
+    def take(self, size: int) -> bytes:
+        """The next part; of a stream that holds fewer bytes it is made up, which `end` finds."""
+        part = np.zeros(size, np.uint8)
+        model = byte_memory(self._counted)
+        _code_bytes(self._io, self._buffer, model, 0 if self._counted else 2, part)
+        return part.tobytes()
 
-    read(code, data, whole)
-    return [part.tobytes() for part in parts]
+    def end(self) -> None:
+        """Raises FormatError where the stream holds more or fewer parts."""
+        _check_end(self._io, self._data, True)
+
+
+def unpack_bytes(data: bytes, sizes: list[int], counted: bool) -> list[bytes]:
+    """The parts, of some sizes, of a stream that `pack_bytes` gave. Raises FormatError where it holds others."""
+    reader = ByteReader(data, counted)
+    parts = [reader.take(size) for size in sizes]
+    reader.end()
+    return parts

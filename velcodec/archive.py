@@ -34,9 +34,9 @@ MapIndex = int | slice | Sequence[int] | NDArray[Any]
 class Quality:
     """Quality of each map, measured when the archive was written.
 
-    psnr is in dB (inf: exact), rounded down to 0.5 dB; max_error is an upper bound in the units of the file; mode
-    is one of `velcodec.decoder.MODES`, or several joined by ", " for a map in tiles. A map in tiles has the PSNR that
-    its tiles' mean square errors give, or more.
+    psnr is in dB (inf: exact), rounded down to 0.5 dB (to 0.25 in files of velcodec 0.3, to 0.05 before); max_error is
+    an upper bound in the units of the file; mode is one of `velcodec.decoder.MODES`, or several joined by ", " for a
+    map in tiles. A map in tiles has the PSNR that its tiles' mean square errors give, or more.
     """
 
     psnr: NDArray[np.float64]

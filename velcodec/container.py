@@ -276,22 +276,16 @@ def pack_footer(footer: Footer, features: int) -> bytes:
 
 def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
     """Check a footer: MAPS follow one another from map 0, and all lies before `limit`, where FOOT begins."""
-    third = bool(features & FEATURE_THIRD)
-    sizes = [FOOTER.size]
-    (head,) = adaptive.unpack_bytes(payload, sizes, True, False) if third else [payload[: FOOTER.size]]
+    reader = adaptive.ByteReader(payload, True) if features & FEATURE_THIRD else None
+    head = reader.take(FOOTER.size) if reader else payload[: FOOTER.size]
     if len(head) < FOOTER.size:
         raise FormatError("the footer is truncated")
     book_offset, book_length, blocks = FOOTER.unpack(head)
-    if blocks * SECTION.size > limit:
+    size = blocks * INDEX.size
+    if size > limit or not (reader or FOOTER.size + size <= len(payload)):
         raise FormatError("the footer states more blocks than it holds")
-    sizes.append(blocks * INDEX.size)
-    at = sum(sizes)
-    if third:
-        index = _planes(adaptive.unpack_bytes(payload, sizes, True, False)[1], back=True)
-    else:
-        index = payload[FOOTER.size : at]
-    if len(index) != sizes[1]:
-        raise FormatError("the footer states more blocks than it holds")
+    at = FOOTER.size + size
+    index = _planes(reader.take(size), back=True) if reader else payload[FOOTER.size : at]
     entries, maps, end = [], 0, PROLOGUE.size
     for fields in INDEX.iter_unpack(index):
         entry = Entry(*fields)
@@ -305,8 +299,9 @@ def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
         raise FormatError("the footer's index points outside the file")
     if book_length > MAX_CODEBOOK + SECTION.size:
         raise FormatError("the footer states a codebook larger than there can be")
-    if third:
-        planes = b"".join(adaptive.unpack_bytes(payload, sizes + [maps] * 4, True)[2:])
+    if reader:
+        planes = b"".join(reader.take(maps) for _ in range(4))
+        reader.end()
     elif features & FEATURE_SECOND:
         planes = b"".join(adaptive.unpack_bytes(payload[at:], [maps] * 4, False))
     else:

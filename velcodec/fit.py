@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import decoders
+from . import decoders, quantise
 from .codebook import Codebook
 from .device import has_fast_bfloat16, keep_freed_memory
 from .grid import centres
@@ -37,6 +37,19 @@ class Fit:
 
     latents: NDArray[np.float32]
     table: NDArray[np.int64]
+
+    def rounded(
+        self, codebook: Codebook
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.float64]]:
+        """Integers (B, D), the latents (B, D) that they stand for, and the bytes of each in the range coder (B,)."""
+        q = np.empty(self.latents.shape, dtype=np.int32)
+        latents = np.empty_like(self.latents)
+        for t in sorted(set(self.table.tolist())):
+            own = self.table == t
+            q[own] = quantise.to_integers(self.latents[own], codebook.prior, t)
+            latents[own] = quantise.from_integers(q[own], codebook.prior, t)
+        bits = codebook.prior.bits(torch.from_numpy(q).float(), torch.from_numpy(self.table)).sum(1)
+        return q, latents, bits.double().numpy() / 8
 
 
 def fit_latents(

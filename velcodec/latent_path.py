@@ -35,7 +35,8 @@ def interpolate(
 
     Returns:
         The weights a (steps,) of the second map, and the maps (steps, H, W) in the first archive's dtype and units.
-        The range of values that a file clips to is interpolated too.
+        The range of values that a file clips to is interpolated too. Residuals are left out: the ends are what
+        the latents alone decode to.
 
     Raises:
         UsageError: fewer than 2 steps, an index that is not there, or files of different codebooks or units.

@@ -45,18 +45,6 @@ def _primed() -> tuple[NDArray[Any], ...]:
     return model
 
 
-def write_primer(maps: list[NDArray[np.int64]]) -> bytes:
-    """The depths (L - 1, PRIMER_WIDTH) of PRIMER_MAPS typical maps as the bytes of PRIMER."""
-    model = fresh(2)
-
-    def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        for depths in maps:
-            code_head(io, buffer, model, SPEED, len(depths) + 1, 1)
-            code_depths(io, buffer, model, SPEED, depths.copy(), PRIMER_HEIGHT, 3)
-
-    return adaptive.write(code, 1 << 16)
-
-
 @njit(cache=True, nogil=True)
 def code_head(io: Any, buffer: Any, model: Any, speed: int, count: int, whole: int) -> tuple[int, int]:
     """The number of layers, 1..64, and whether their values are integers within the file's range."""

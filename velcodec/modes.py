@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import container, exact, layers, pixels, quantise, residual
 from .codebook import Codebook
 from .decoder import corrected, restore
-from .fit import Fit, fit_latents
+from .fit import fit_latents
 from .grid import make_grid
 from .header import Header
 from .layers import Layered
@@ -254,29 +254,18 @@ def fitted(
     stored: list[Any]
     if rounded:
         kinds = container.KIND_ENTROPY + fit.table
-        stored, latents, size = _integers(fit, codebook)
+        q, latents, size = fit.rounded(codebook)
+        stored = list(q)
     elif request.latent == "int8":
-        scale, q = quantise.to_int8(fit.latents)
+        scale, eight = quantise.to_int8(fit.latents)
         kinds, size = np.full(n, container.KIND_INT8), np.full(n, 4.0 + codebook.latent)
-        stored, latents = list(zip(scale, q, strict=True)), quantise.from_int8(scale, q)
+        stored, latents = list(zip(scale, eight, strict=True)), quantise.from_int8(scale, eight)
     else:
         half = quantise.to_fp16(fit.latents)
         kinds, size = np.full(n, container.KIND_FP16), np.full(n, 2.0 * codebook.latent)
         stored, latents = list(half), quantise.from_fp16(half)
     values = sample(codebook, latents, make_grid(original.shape[1:]), device)
     return Latents(kinds.astype(np.uint8), stored, size, values)
-
-
-def _integers(fit: Fit, codebook: Codebook) -> tuple[list[Any], NDArray[np.float32], NDArray[np.float64]]:
-    """Integers of each map, the latents (n, D) that they stand for, and bytes that the range coder takes (n,)."""
-    q = np.empty(fit.latents.shape, dtype=np.int32)
-    latents = np.empty_like(fit.latents)
-    for t in sorted(set(fit.table.tolist())):
-        own = fit.table == t
-        q[own] = quantise.to_integers(fit.latents[own], codebook.prior, t)
-        latents[own] = quantise.from_integers(q[own], codebook.prior, t)
-    bits = codebook.prior.bits(torch.from_numpy(q).float(), torch.from_numpy(fit.table)).sum(1)
-    return list(q), latents, bits.double().numpy() / 8
 
 
 def as_latents(maps: Maps, latents: Latents, header: Header, request: Request, drift: float) -> Offer:

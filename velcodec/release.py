@@ -19,7 +19,6 @@ from .codebook import Codebook, save
 from .fit import fit_latents
 from .grid import make_grid
 from .prior import Prior
-from .quantise import to_integers
 from .synthesis import sample
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
@@ -237,14 +236,8 @@ def _figures(
 ) -> dict[str, float]:
     """Mean PSNR (dB) and mean ideal bytes of the latents of normalised maps, rounded, at an effort."""
     fit = fit_latents(maps, book, device, effort)
-    step = book.prior.step[fit.table][:, None]
-    integers = np.stack(
-        [to_integers(z[None], book.prior, int(t))[0] for z, t in zip(fit.latents, fit.table, strict=True)]
-    )
-    latents = integers.astype(np.float32) * step
+    _, latents, size = fit.rounded(book)
     restored = sample(book, latents, make_grid((70, 70)), device).clip(-1, 1)
     span = np.ptp(maps, axis=(1, 2))
     quality = 10 * np.log10(span**2 / ((restored - maps) ** 2).mean((1, 2)))
-    table = torch.from_numpy(fit.table)
-    size = book.prior.bits(torch.from_numpy(integers).float(), table).sum(1) / 8
     return {"psnr": round(float(quality.mean()), 2), "bytes": round(float(size.mean()), 1), "maps": len(maps)}
