@@ -302,9 +302,9 @@ def _texture(rng: Rng, draw: Array) -> Section:
     return field
 
 
-def _background(rng: Rng, rise: float) -> Callable[[Array], Array]:
-    """A background that rises with depth, z (H,) -> m/s; rise set by the autocorrelation of whole maps."""
-    top, bend = rng.uniform(1800, 2700), rng.uniform(0.7, 1.2)
+def _background(rng: Rng) -> Callable[[Array], Array]:
+    """A background that rises with depth, z (H,) -> m/s: most of the range of a Style map."""
+    top, rise, bend = rng.uniform(1550, 2300), rng.uniform(1250, 1750), rng.uniform(0.75, 1.1)
 
     def base(z: Array) -> Array:
         line: Array = top + rise * (z / NATIVE) ** bend
@@ -317,64 +317,72 @@ def _clipped(v: Array) -> Array:
     return np.minimum(np.maximum(v, float(V_MIN)), float(V_MAX))
 
 
-def _style_a(rng: Rng) -> Section:
-    """Smooth texture on the background. Published fit: a Gaussian process of length 3.5 cells, sigma 183 m/s.
+def _painting(rng: Rng) -> Section:
+    """Overlapping rounded objects on uneven ground, some with bright outlines or stripes, and fine texture, m/s.
 
-    The lengths here are a little longer, to reach the lag-1 autocorrelation of about 0.98 and the look of the
-    maps.
+    The content of both Style families. The objects are capsules painted in turn; the fine texture keeps
+    wavelengths of 2.2 to 4.5 cells, near the native Nyquist limit.
     """
-    base = _background(rng, rng.uniform(500, 1400))
-    field = _texture(rng, rng.normal(0, 1 / rng.uniform(3.5, 4.8), (160, 2)))
-    patch = _texture(rng, rng.normal(0, 1 / 15.0, (12, 2)))
-
-    def section(x: Array, z: Array) -> Array:
-        # Maps show bright blobs in some parts and calm ground in others; 0.87 keeps the mean square near 1.
-        strength = 0.87 * (1 + 0.7 * np.tanh(patch(x, z)))
-        wave = field(x, z)
-        blobs = wave + 0.15 * (wave * wave - 1)
-        return _clipped(base(z)[:, None] + 183.0 * strength * blobs)
-
-    return section
-
-
-def _style_b(rng: Rng) -> Section:
-    """Overlapping rounded objects with bright outlines and stripes, and fine texture, on the background.
-
-    Set by eye and by the lag-1 autocorrelation (0.86) and the published spread (texture of 158 m/s, noise of
-    58). The objects are capsules painted in turn; the fine texture keeps wavelengths of 2.2 to 4 cells, near
-    the native Nyquist limit.
-    """
-    base = _background(rng, rng.uniform(400, 950))
-    n = int(rng.integers(34, 50))
-    x0, z0 = rng.uniform(-2, 72, n), 74 * rng.random(n) ** 0.85 - 1  # a little denser with depth
-    angle = rng.uniform(0, np.pi, n)
-    half, radius = rng.uniform(0.5, 6, n), rng.uniform(2.0, 5.0, n)
-    tint, shade, rim = rng.normal(20, 100, n), rng.uniform(-140, 140, n), rng.uniform(150, 420, n)
-    period, stripe = rng.uniform(2.2, 4.5, n), 200 * rng.random(n) ** 3
-    k, turn = 2 * np.pi / rng.uniform(2.2, 4.0, 120), rng.uniform(0, 2 * np.pi, 120)
+    n = int(rng.integers(24, 42))
+    x0, z0 = rng.uniform(-3, 73, n), 78 * rng.random(n) ** 0.9 - 1  # a little denser with depth
+    angle = np.where(rng.random(n) < 0.35, rng.normal(0, 0.25, n), rng.uniform(0, np.pi, n))
+    half, radius, soft = rng.gamma(1.5, 2.2, n), rng.uniform(2.0, 5.2, n), rng.uniform(0.3, 0.6, n)
+    tint, shade, rim = rng.normal(170, 100, n), rng.normal(0, 75, n), rng.gamma(3.0, 38.0, n)
+    period, stripe = rng.uniform(2.4, 5, n), rng.uniform(40, 130, n) * (rng.random(n) < 0.2)
+    ground = _texture(rng, rng.normal(0, 1 / 6.0, (24, 2)))
+    k, turn = 2 * np.pi / rng.uniform(2.2, 4.5, 80), rng.uniform(0, 2 * np.pi, 80)
     fine = _texture(rng, np.stack([k * np.cos(turn), k * np.sin(turn)], axis=1))
 
     def section(x: Array, z: Array) -> Array:
-        paint = np.zeros((z.size, x.size))
-        grain = np.full((z.size, x.size), 0.25)  # objects are rougher than the ground
+        paint = 55.0 * ground(x, z)
+        grain = np.full(paint.shape, 0.12)  # objects are rougher than the ground
         for i in range(n):
-            reach = half[i] + radius[i] + 3  # beyond it the object has no effect: skip those cells
+            reach = half[i] + radius[i] + 4  # beyond it the object has no effect: skip those cells
             cols = slice(*np.searchsorted(x, [x0[i] - reach, x0[i] + reach]))
             rows = slice(*np.searchsorted(z, [z0[i] - reach, z0[i] + reach]))
             dx, dz = (x[cols] - x0[i])[None], (z[rows] - z0[i])[:, None]
             along = dx * np.cos(angle[i]) + dz * np.sin(angle[i])
             off = dz * np.cos(angle[i]) - dx * np.sin(angle[i])
             gap = np.hypot(along - np.clip(along, -half[i], half[i]), off) - radius[i]
-            inside = 0.5 - 0.5 * np.tanh(gap / 0.5)
+            inside = 0.5 - 0.5 * np.tanh(gap / soft[i])
             lit = off / radius[i]  # one flank lighter than the other, its rim too
             body = tint[i] + shade[i] * lit + stripe[i] * np.sin(2 * np.pi * along / period[i])
-            line = rim[i] * (0.6 + 0.4 * np.sign(shade[i]) * lit) * np.exp(-((gap / 0.75) ** 2))
+            bright = np.clip(0.5 + 0.5 * np.sign(shade[i]) * lit, 0, 1.2)
+            line = rim[i] * bright * np.exp(-((gap / 0.85) ** 2))
             window, cover = paint[rows, cols], grain[rows, cols]
-            window += inside * (body - 0.8 * window) + line
+            window += inside * (body - 0.85 * window) + line
             cover += inside * (1 - cover)
-        return _clipped(base(z)[:, None] + 1.2 * paint + 75.0 * grain * fine(x, z))
+        return paint + 26.0 * grain * fine(x, z)
 
     return section
+
+
+def _style_a(rng: Rng) -> Section:
+    """A painting out of focus, on the background.
+
+    Once the mean of each row is taken off, neighbours correlate by 0.98 and the lowest 256 of the 4900 cosine
+    coefficients hold all but 50 dB of a map, as in the five Style_A maps that could be looked at. The map is a cubic
+    spline through a blurred painting sampled once a cell, so that it is one function at every resolution.
+    """
+    from scipy.interpolate import RectBivariateSpline  # a third of a second to import
+    from scipy.ndimage import gaussian_filter
+
+    base = _background(rng)
+    cells = np.arange(-12.0, NATIVE + 13)
+    blurred = gaussian_filter(_painting(rng)(cells, cells), rng.uniform(2.4, 3.6), mode="nearest")
+    blurred -= 0.4 * blurred.mean(axis=1, keepdims=True)
+    spline = RectBivariateSpline(cells, cells, blurred * (rng.uniform(180, 290) / blurred.std()))
+    return lambda x, z: _clipped(base(z)[:, None] + spline(z, x))
+
+
+def _style_b(rng: Rng) -> Section:
+    """A painting on the background.
+
+    Once the mean of each row is taken off, neighbours correlate by 0.86, and power falls with the third power
+    of the wave number, as in the seven Style_B maps that could be looked at.
+    """
+    base, painting = _background(rng), _painting(rng)
+    return lambda x, z: _clipped(base(z)[:, None] + 1.5 * painting(x, z))
 
 
 _DRAW: dict[str, Callable[[Rng], Section]] = {
