@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from . import adaptive
 from .container import (
     CODING_ADAPTIVE,
+    FEATURE_FOURTH,
     FEATURE_MODES,
     FEATURE_SECOND,
     FEATURE_THIRD,
@@ -23,7 +24,9 @@ from .container import (
     KIND_LAYERED_STEPS,
     KIND_RESIDUAL,
     KIND_SMOOTH_EXACT,
+    KIND_SOFT,
     MAX_TABLES,
+    PARTS,
     PRESENT,
     STREAM,
     pack_stream,
@@ -129,5 +132,7 @@ def known_kinds(kinds: NDArray[np.uint8], features: int) -> NDArray[np.bool_]:
         return plain
     if features & FEATURE_SECOND:
         plain |= kinds == KIND_LAYERED_STEPS
+    if features & FEATURE_FOURTH:
+        plain |= (kinds >= KIND_SOFT) & (kinds < KIND_SOFT + len(PARTS))
     late = (kinds >= KIND_RESIDUAL) & (kinds < KIND_RESIDUAL + MAX_TABLES)
     return plain | (kinds <= KIND_SMOOTH_EXACT) | late

@@ -78,6 +78,15 @@ class Codebook:
         """Entropy models of the prior's tables."""
         return TableModels(self.prior)
 
+    @cached_property
+    def smooth_tables(self) -> list[int]:
+        """Table sets of the cosines of a choice decoder, by their number 0; none of other decoders."""
+        from .decoders.choice import ChoiceDecoder
+
+        if not isinstance(self.decoder, ChoiceDecoder):
+            return []
+        return np.flatnonzero(self.prior.low[:, 0] > 0).tolist()
+
     @property
     def latent(self) -> int:
         """Numbers in a latent."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import blocks, container, entropy, exact, interfaces, layers, pixels, quantise, residual
+from . import blocks, container, entropy, exact, interfaces, layers, pixels, quantise, residual, soft
 from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
@@ -22,9 +22,13 @@ from .grid import Grid, resample
 from .header import CODER_1, CODERS, MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers, Model
+from .soft import Soft
 from .synthesis import denormalise, sample
 
-MODES = ("latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "exact")
+MODES = (
+    "latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "layered-soft", "exact",
+)  # fmt: skip
+SOFT_KINDS = range(container.KIND_SOFT, container.KIND_SOFT + len(container.PARTS))
 MODE_OF_KIND = {
     container.KIND_EXACT: "exact",
     container.KIND_INT8: "latent-int8",
@@ -35,12 +39,14 @@ MODE_OF_KIND = {
     container.KIND_EDGES_EXACT: "exact",
     container.KIND_SMOOTH_EXACT: "exact",
     container.KIND_LAYERED_STEPS: "layered",
+    **dict.fromkeys(SOFT_KINDS, "layered-soft"),
 }
 
-LAYERED_KINDS = (container.KIND_LAYERED, container.KIND_LAYERED_STEPS)
+MAX_FINE = 1 << 26  # parts of cells of a map with smoothed edges
+LAYERED_KINDS = (container.KIND_LAYERED, container.KIND_LAYERED_STEPS, *SOFT_KINDS)
 EXACT_KINDS = (container.KIND_EDGES_EXACT, container.KIND_SMOOTH_EXACT)
 
-Stored = NDArray[Any] | Layered | Integers
+Stored = NDArray[Any] | Layered | Soft | Integers
 
 
 def mode_name(kind: int) -> str:
@@ -95,7 +101,7 @@ def read_records(
     for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
-    adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= container.KIND_LAYERED_STEPS)
+    adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= SOFT_KINDS[-1])
     adaptive |= block.kinds >= container.KIND_RESIDUAL
     held = sum(h * w for (h, w), own in zip(shapes, adaptive.tolist(), strict=True) if own)
     if held > MAX_SAMPLES:
@@ -131,14 +137,28 @@ def read_records(
 
 def _read_layers(
     block: blocks.Block, rows: list[int], shapes: Sequence[tuple[int, int]], header: Header, whole: bool
-) -> list[Layered]:
+) -> list[Layered | Soft]:
     """The layered records of some rows, values in the header's dtype."""
     dtype, unit = np.dtype(header.dtype).newbyteorder("="), header.unit or 0.0
-    stepped = [bool(block.kinds[row] == container.KIND_LAYERED_STEPS) for row in rows]
-    own = [shapes[row] for row in rows]
-    coder = 1 + CODERS.index(header.coder)
-    found = layers.decode(block.layers, own, stepped, dtype, header.low, header.high, unit, whole, coder)
-    return [m if m.code is None else Layered(_in_units(m.values, m.code, header), m.depths) for m in found]
+    stepped = [bool(block.kinds[row] != container.KIND_LAYERED) for row in rows]
+    kinds = [int(block.kinds[row]) for row in rows]
+    parts = [container.PARTS[kind - container.KIND_SOFT] if kind in SOFT_KINDS else None for kind in kinds]
+    own = [
+        (h, w) if part is None else (h * part[0], w * part[1])
+        for (h, w), part in zip((shapes[row] for row in rows), parts, strict=True)
+    ]
+    if any(part and h * w > MAX_FINE for (h, w), part in zip(own, parts, strict=True)):
+        raise FormatError("a map with smoothed edges is larger than it may be")
+    scales = [0 if part is None else 1 + container.PARTS.index(part) for part in parts]
+    models = min(3, 1 + CODERS.index(header.coder))
+    low, high = header.low, header.high
+    found = layers.decode(block.layers, own, stepped, dtype, low, high, unit, whole, models, scales)
+    out: list[Layered | Soft] = []
+    for m, part in zip(found, parts, strict=True):
+        if m.code is not None:
+            m = Layered(_in_units(m.values, m.code, header), m.depths)
+        out.append(m if part is None else Soft(m, part))
+    return out
 
 
 def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None) -> NDArray[np.float32]:
@@ -201,6 +221,8 @@ def _kept(stored: Stored, shape: tuple[int, int], grid: Grid, header: Header) ->
     dtype = np.dtype(header.dtype)
     if isinstance(stored, Layered) and grid.window is None:
         return interfaces.draw_at(stored, shape[0], grid.z, grid.x).astype(dtype)
+    if isinstance(stored, Soft) and grid.window is None:
+        return within_range(soft.draw_at(stored, shape[0], grid.z, grid.x), header)
     native = as_samples(stored, shape, header)
     on_grid = resample(native[None], grid)[0]
     whole = dtype.kind in "iu" and on_grid.dtype.kind == "f"
@@ -212,6 +234,8 @@ def as_samples(stored: Stored, shape: tuple[int, int], header: Header) -> NDArra
     dtype = np.dtype(header.dtype)
     if isinstance(stored, Layered):
         return layers.draw(stored, shape[0]).astype(dtype)
+    if isinstance(stored, Soft):
+        return within_range(soft.draw(stored, shape[0]), header)
     if not isinstance(stored, Integers):
         return stored
     if stored.parts is not None:
@@ -225,6 +249,11 @@ def _in_units(steps: NDArray[np.int64], code: int, header: Header) -> NDArray[An
     return residual.cast(
         residual.dequantise(steps, step, 0.0, header.low, header.high), np.dtype(header.dtype)
     )
+
+
+def within_range(values: NDArray[np.float64], header: Header) -> NDArray[Any]:
+    """Values clipped to the file's range, in the header's dtype."""
+    return residual.cast(np.clip(values, header.low, header.high), np.dtype(header.dtype))
 
 
 def corrected(values: NDArray[np.float32], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:

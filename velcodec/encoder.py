@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import blocks, container, entropy, exact, layers, modes, pixels
+from . import blocks, container, entropy, exact, modes, pixels
 from .codebook import Codebook
 from .decoder import LAYERED_KINDS
 from .errors import DataError
@@ -75,6 +75,8 @@ def encode_block(
         _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, model="smooth"))
     else:
         _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, model="edges"))
+        if request.max_error is None and header.tile is None:
+            _try(best, maps, dear & finite, lambda some: modes.as_soft(some, header, request))
         rough = finite & (best.bytes > TEXTURED * area)
         _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, model="smooth"))
         if header.tile is None:
@@ -181,7 +183,7 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
         rows = np.flatnonzero(tables == t).tolist()
         integers = [stored[r][0] if kinds[r] >= container.KIND_RESIDUAL else stored[r] for r in rows]
         groups.append((t, np.stack(integers)))
-    mantissa, unit = exact.mantissa(np.dtype(header.dtype)), header.unit or 0.0
+    mantissa = exact.mantissa(np.dtype(header.dtype))
     heights = [len(maps.samples[row]) for row in np.flatnonzero(np.isin(kinds, LAYERED_KINDS)).tolist()]
     layered = held(*LAYERED_KINDS)
     edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
@@ -197,7 +199,7 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
             ),
             fp16=b"".join(q.tobytes() for q in held(container.KIND_FP16)),
             exact=b"".join(m.tobytes() for m in held(container.KIND_EXACT)),
-            layers=made(layered, lambda m: layers.encode(m, heights, header.low, header.high, unit)[0]),
+            layers=made(layered, lambda m: modes.encode_layers(m, heights, header)[0]),
             edges=made(edges, lambda m: pixels.encode(m, "edges", mantissa)[0]),
             smooth=made(smooth, lambda m: pixels.encode(m, "smooth", mantissa)[0]),
             residual=made(corrections, lambda m: pixels.encode(m, "smooth", 0)[0]),

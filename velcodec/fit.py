@@ -7,6 +7,9 @@ The distortion is the logarithm of the MSE over the map's squared range, that is
 alike on every map. Then the search goes on with the latents rounded and the gradient passed straight through, in
 rounds, until rounding costs little; maps to which it still costs more get a finer step, where the codebook has one.
 Adam moves each number by a share of its spread under the prior: numbers that a kind of map leaves alone cost no bits.
+
+Where the codebook's decoder is a choice, a map may be cosines instead, fitted in closed form (cosine_fit.py): it
+becomes what weighs less, and is not searched for where that is plain from the start.
 """
 
 import math
@@ -18,7 +21,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import decoders, quantise
+from . import cosine_fit, decoders, quantise
 from .codebook import Codebook
 from .device import has_fast_bfloat16, keep_freed_memory
 from .grid import centres
@@ -28,6 +31,10 @@ ROUNDS = 4  # at most, of as many steps again on rounded latents
 LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
+HOPE_NATS, HOPE_BITS = (
+    1.2,
+    0.75,
+)  # what a search may win: of log NMSE (5 dB), and the share of the bits it may leave
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
 
@@ -53,7 +60,12 @@ class Fit:
 
 
 def fit_latents(
-    maps: NDArray[np.float32], codebook: Codebook, device: torch.device, effort: int, rounded: bool = True
+    maps: NDArray[np.float32],
+    codebook: Codebook,
+    device: torch.device,
+    effort: int,
+    rounded: bool = True,
+    psnr: float | None = None,
 ) -> Fit:
     """Fit latents to normalised maps.
 
@@ -61,29 +73,63 @@ def fit_latents(
         maps: (B, H, W) float32, finite.
         effort: 0 (the network alone) to 9.
         rounded: the latents will be rounded and entropy-coded: choose their step, and search for good integers.
+        psnr: dB that will do, in the fewest bits, of a decoder with a choice; None: what weighs least.
     """
     keep_freed_memory()
     codebook.to(device)
     batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
     parts = [
-        _fit_batch(torch.from_numpy(maps[i : i + batch]).to(device), codebook, STEPS[effort], rounded)
+        _fit_batch(torch.from_numpy(maps[i : i + batch]).to(device), codebook, STEPS[effort], rounded, psnr)
         for i in range(0, len(maps), batch)
     ]
     return Fit(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
 
 
 def table_groups(codebook: Codebook) -> list[list[int]]:
-    """Table sets of equal step, from the coarsest step to the finest."""
-    steps = codebook.prior.step
-    return [np.flatnonzero(steps == s).tolist() for s in sorted(set(steps.tolist()), reverse=True)]
+    """Table sets of the network's latents of equal step, from the coarsest step to the finest."""
+    of_step: dict[float, list[int]] = {}
+    for t in range(codebook.prior.tables):
+        if t not in codebook.smooth_tables:
+            of_step.setdefault(float(codebook.prior.step[t]), []).append(t)
+    return [of_step[step] for step in sorted(of_step, reverse=True)]
 
 
-def _fit_batch(v: Tensor, codebook: Codebook, steps: int, rounded: bool) -> tuple[Tensor, Tensor]:
+def _fit_batch(
+    v: Tensor, codebook: Codebook, steps: int, rounded: bool, psnr: float | None
+) -> tuple[Tensor, Tensor]:
     z = _start(v, codebook)
+    table = _cheapest(z, codebook, table_groups(codebook)[0])
+    if not codebook.smooth_tables:
+        return _searched(v, z, table, codebook, steps, rounded) if steps else (z, table)
+    cosines, products = cosine_fit.fit(v, codebook, FLOOR, psnr)
+    smooth = cosine_fit.cost(cosines.log_nmse, cosines.bits, codebook.rate, FLOOR, psnr)
+    log_nmse, bits = _quality(v, z, table, codebook)
+    if steps:
+        hope = cosine_fit.cost(log_nmse - HOPE_NATS, HOPE_BITS * bits, codebook.rate, FLOOR, psnr)
+        rows = torch.nonzero(hope < smooth)[:, 0]
+        if len(rows):
+            z[rows], table[rows] = _searched(v[rows], z[rows], table[rows], codebook, steps, rounded)
+            log_nmse[rows], bits[rows] = _quality(v[rows], z[rows], table[rows], codebook)
+    chosen = smooth < cosine_fit.cost(log_nmse, bits, codebook.rate, FLOOR, psnr)
+    step = torch.from_numpy(codebook.prior.step).to(v.device)[cosines.table][:, None]
+    z[chosen] = (cosines.integers * step if rounded else products)[chosen]
+    table[chosen] = cosines.table[chosen]
+    return z, table
+
+
+def _quality(v: Tensor, z: Tensor, table: Tensor, codebook: Codebook) -> tuple[Tensor, Tensor]:
+    """Log NMSE and bits (B,) of latents (B, D), rounded."""
+    with torch.no_grad():
+        step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
+        q = torch.round(z / step)
+        return torch.log(Target(v, codebook).nmse(q * step)), codebook.prior.bits(q, table).sum(1)
+
+
+def _searched(
+    v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, steps: int, rounded: bool
+) -> tuple[Tensor, Tensor]:
+    """Latents of the network (B, D) and their table sets (B,) after a search from a start."""
     groups = table_groups(codebook)
-    table = _cheapest(z, codebook, groups[0])
-    if not steps:
-        return z, table
     target = Target(v, codebook)
     free = _search(target, z, table, steps, rounded=False)
     if not rounded:
@@ -112,9 +158,13 @@ class Target:
         self.z_axis, self.x_axis = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
 
     def log_nmse(self, z: Tensor) -> Tensor:
-        """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it."""
+        """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it, floored."""
+        return torch.log(self.nmse(z) + FLOOR)
+
+    def nmse(self, z: Tensor) -> Tensor:
+        """The MSE over the squared range of each map (B,)."""
         values = decoders.sample_grid(self.codebook.decoder, z, self.z_axis, self.x_axis)
-        return torch.log(((values - self.v) ** 2).mean((1, 2)) / self.span**2 + FLOOR)
+        return ((values - self.v) ** 2).mean((1, 2)) / self.span**2
 
 
 def _start(v: Tensor, codebook: Codebook) -> Tensor:
@@ -124,14 +174,18 @@ def _start(v: Tensor, codebook: Codebook) -> Tensor:
     native = v if v.shape[1:] == (70, 70) else F.interpolate(v[:, None], size=(70, 70), mode="bilinear")[:, 0]
     fast = has_fast_bfloat16(v.device)
     with torch.no_grad(), torch.autocast(v.device.type, torch.bfloat16, enabled=fast):
-        return codebook.encoder(native) * codebook.unit
+        z = codebook.encoder(native) * codebook.unit
+    if z.shape[1] == codebook.latent:
+        return z
+    first = 1  # number 0 of a choice decoder is not the network's, nor are those past what it takes
+    return F.pad(z, (first, codebook.latent - first - z.shape[1]))
 
 
 def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
     """The table set (B,), of some with one step, that takes the fewest bits for each latent once rounded."""
     with torch.no_grad():
         y = torch.round(z / float(codebook.prior.step[tables[0]]))
-        bits = [codebook.prior.integer_bits(y, t) for t in tables]
+        bits = [codebook.prior.integer_bits(y, t).sum(1) for t in tables]
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 

@@ -10,8 +10,8 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = ("velcodec-1", "velcodec-2", "velcodec-3")  # oldest first
-CODER_1, CODER_2, CODER_3 = CODERS
+CODERS = ("velcodec-1", "velcodec-2", "velcodec-3", "velcodec-4")  # oldest first
+CODER_1, CODER_2, CODER_3, CODER_4 = CODERS
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
 DTYPES = frozenset(
@@ -48,7 +48,7 @@ class Header:
     overlap: int = 0
     axis: int = 0
     bound: float | None = None
-    coder: str = CODER_3
+    coder: str = CODER_4
 
     @property
     def features(self) -> int:
@@ -56,8 +56,9 @@ class Header:
         modes = container.FEATURE_MODES if self.unit is not None else 0
         tiles = container.FEATURE_TILES if self.tile is not None else 0
         second = container.FEATURE_SECOND if self.coder != CODER_1 else 0
-        third = container.FEATURE_THIRD if self.coder == CODER_3 else 0
-        return modes | tiles | second | third
+        third = container.FEATURE_THIRD if self.coder in (CODER_3, CODER_4) else 0
+        fourth = container.FEATURE_FOURTH if self.coder == CODER_4 else 0
+        return modes | tiles | second | third | fourth
 
     @property
     def layout(self) -> Layout:

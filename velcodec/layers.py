@@ -8,6 +8,7 @@ from the interface's own course and from the interface above, on both sides of t
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,14 +104,23 @@ def draw(layers: Layered, height: int) -> NDArray[Any]:
 
 
 def encode(
-    maps: list[Layered], heights: list[int], low: float, high: float, unit: float
+    maps: list[Layered],
+    heights: list[int],
+    low: float,
+    high: float,
+    unit: float,
+    scales: Sequence[int] | None = None,
 ) -> tuple[bytes, NDArray[np.float64]]:
-    """Layered maps of some heights to a stream, and the bytes that each took of it (n,)."""
+    """Layered maps of some heights to a stream, and the bytes that each took of it (n,).
+
+    Maps of different scales, small integers, have models of their own; all are of scale 0 unless said.
+    """
     spent = np.zeros(len(maps) + 1)
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        model, head = layer_models.fresh(3), byte_memory()
+        models, head = _Models(3), byte_memory()
         for i, (m, height) in enumerate(zip(maps, heights, strict=True)):
+            model = models.of(scales[i] if scales else 0)
             if m.code is not None:
                 code_byte(io, buffer, head, m.code)
             floor, span = _range(low, high, unit, m.code)
@@ -137,8 +147,9 @@ def decode(
     unit: float,
     whole: bool = True,
     coder: int = 3,
+    scales: Sequence[int] | None = None,
 ) -> list[Layered]:
-    """A stream, whole or not, of a coder (1, 2 or 3) to its first maps, of some shapes (H, W), in steps or not.
+    """A stream, whole or not, of models 1, 2 or 3 to its first maps, of some shapes (H, W) and scales, in steps or not.
 
     Raises FormatError where it does not hold them.
     """
@@ -146,9 +157,10 @@ def decode(
     speed = SPEED_1 if coder == 1 else SPEED
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
-        model, head = layer_models.fresh(coder), byte_memory()
+        models, head = _Models(coder), byte_memory()
         room = MAX_DEPTHS
-        for (height, width), in_steps in zip(shapes, stepped, strict=True):
+        for i, ((height, width), in_steps) in enumerate(zip(shapes, stepped, strict=True)):
+            model = models.of(scales[i] if scales else 0)
             step_code = code_byte(io, buffer, head, 0) if in_steps else None
             floor, span = _range(low, high, unit, step_code)
             count, integers = code_head(io, buffer, model, speed, 1, 0)
@@ -173,6 +185,19 @@ def decode(
 
     adaptive.read(code, data, whole)
     return maps
+
+
+class _Models:
+    """Adaptive models of the maps of each scale."""
+
+    def __init__(self, coder: int) -> None:
+        self.coder = coder
+        self.made: dict[int, tuple[NDArray[Any], ...]] = {}
+
+    def of(self, scale: int) -> tuple[NDArray[Any], ...]:
+        if scale not in self.made:
+            self.made[scale] = layer_models.fresh(self.coder)
+        return self.made[scale]
 
 
 def _range(low: float, high: float, unit: float, code: int | None) -> tuple[int, int]:

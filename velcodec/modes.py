@@ -15,17 +15,19 @@ import torch
 import zstandard
 from numpy.typing import NDArray
 
-from . import container, exact, layers, pixels, quantise, residual
+from . import container, exact, layers, pixels, quantise, residual, soft
 from .codebook import Codebook
-from .decoder import corrected, restore
+from .decoder import MAX_FINE, corrected, restore, within_range
 from .fit import fit_latents
 from .grid import make_grid
 from .header import Header
 from .layers import Layered
 from .pixels import Integers, Model
 from .request import Request
+from .soft import Soft
 from .synthesis import sample
 
+VALUE_SHARE = 0.08  # of the squared error allowed that the rounding of values to steps may take
 REACH = 12  # codes tried for a PSNR on either side of the one that noise would need
 LATER_STEPS = 9  # codes tried for a bound: drift and the rounding of a dtype may ask for a finer step
 
@@ -120,12 +122,85 @@ def _layered(maps: Maps, found: list[Layered | None], header: Header) -> Offer:
     own = [f for f in found if f is not None]
     if own:
         heights = [len(maps.samples[i]) for i in rows]
-        data, out.bytes[rows] = layers.encode(own, heights, header.low, header.high, header.unit or 0.0)
+        data, out.bytes[rows] = encode_layers(own, heights, header)
         out.streams[of(own)] = own, data
     for row, f in zip(rows, own, strict=True):
         out.kinds[row] = container.KIND_LAYERED if f.code is None else container.KIND_LAYERED_STEPS
         out.stored[row] = f
     return out
+
+
+def as_soft(maps: Maps, header: Header, request: Request) -> Offer:
+    """Layers with smoothed edges, in steps, that keep a PSNR."""
+    out = nothing(len(maps))
+    parts = container.PARTS if request.effort > 2 else container.PARTS[:3]
+    with ThreadPoolExecutor() as pool:  # the search is compiled, and holds no lock
+
+        def search(i: int) -> Soft | None:
+            return _softened(maps.samples[i], float(maps.spans[i]), header, request, parts)
+
+        found = list(pool.map(search, range(len(maps))))
+    rows = [i for i, f in enumerate(found) if f is not None]
+    own = [f for f in found if f is not None]
+    if not own:
+        return out
+    data, out.bytes[rows] = encode_layers(own, [len(maps.samples[i]) for i in rows], header)
+    out.streams[of(own)] = own, data
+    for row, f in zip(rows, own, strict=True):
+        m = maps.samples[row]
+        out.kinds[row], out.stored[row] = container.KIND_SOFT + container.PARTS.index(f.parts), f
+        out.psnr[row], out.error[row] = quality(m, _drawn(f, m, header), maps.spans[row])
+    return out
+
+
+def _softened(
+    m: NDArray[Any], span: float, header: Header, request: Request, parts: Sequence[tuple[int, int]]
+) -> Soft | None:
+    """The cheapest layers with smoothed edges found for a map, values in steps; None where none keep what is asked."""
+    most = max(down * across for down, across in parts)
+    if span <= 0 or not header.unit or m.size * most > MAX_FINE or min(m.shape) < 4:
+        return None
+    rms = _rms(span, request)
+    code = residual.CODE_ZERO + round(8 * math.log2(rms * math.sqrt(12 * VALUE_SHARE) / header.unit))
+    if not 0 <= code <= 255:
+        return None
+    step = residual.step(header.unit, code)
+    values = m.astype(np.float64)
+    best: tuple[Soft, float] | None = None
+    for start in soft.outlines(values):
+        steps = residual.quantise(start.values, step)
+        if steps is None:
+            return None
+        stepped = layers.in_steps(start, steps, code)
+        known = replace(
+            stepped, values=residual.dequantise(stepped.values, step, 0.0, header.low, header.high)
+        )
+        tried = soft.cheapest(values, known, m.size * rms**2, parts)
+        if tried is not None and (best is None or tried[1] < best[1]):
+            own = replace(stepped, depths=tried[0].layers.depths)
+            best = Soft(own, tried[0].parts), tried[1]
+    if best is None or not keeps(m, _drawn(best[0], m, header), span, request):
+        return None
+    return best[0]
+
+
+def _drawn(found: Soft, m: NDArray[Any], header: Header) -> NDArray[Any]:
+    """What layers with values in steps read back as, on a map's own grid."""
+    own = found.layers
+    step = residual.step(header.unit or 0.0, own.code or 0)
+    values = residual.cast(residual.dequantise(own.values, step, 0.0, header.low, header.high), m.dtype)
+    return within_range(soft.draw(Soft(Layered(values, own.depths), found.parts), len(m)), header)
+
+
+def encode_layers(stored: list[Any], heights: list[int], header: Header) -> tuple[bytes, NDArray[np.float64]]:
+    """Layered maps, with smoothed edges or not, to a stream, and the bytes that each took of it (n,)."""
+    plain, tall, scales = [], [], []
+    for own, height in zip(stored, heights, strict=True):
+        smooth = isinstance(own, Soft)
+        plain.append(own.layers if smooth else own)
+        tall.append(height * own.parts[0] if smooth else height)
+        scales.append(1 + container.PARTS.index(own.parts) if smooth else 0)
+    return layers.encode(plain, tall, header.low, header.high, header.unit or 0.0, scales)
 
 
 def as_exact(maps: Maps, model: Model) -> Offer:

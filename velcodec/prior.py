@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 TABLE_BITS = 16  # the frequencies of a table sum to 2^16
-MAX_SIZE = 256  # integers in one table
+MAX_SIZE = 4096  # integers in one table
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Prior:
     Args:
         step: (T,) float32, latent units of one quantisation step of each table set.
         low: (T, D) int16, the smallest integer of each table.
-        size: (T, D) uint16, the number of integers in each table, 2..256.
+        size: (T, D) uint16, the number of integers in each table, 2..4096.
         frequency: (sum of size,) uint16, the tables one after another, t-major.
     """
 
@@ -57,6 +57,11 @@ class Prior:
             ok = bool((sums == 1 << TABLE_BITS).all())
         if not ok:
             raise CodebookError("the codebook's frequency tables are not valid")
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The tables by their names in a codebook."""
+        names = ("step", "low", "size", "frequency")
+        return {f"prior.{name}": getattr(self, name) for name in names}
 
     @property
     def tables(self) -> int:
@@ -99,16 +104,11 @@ class Prior:
         return out
 
     @cached_property
-    def bit_table(self) -> Tensor:
-        """Bits of every integer of every table, padded at the end: (T, D, MAX size) float32."""
+    def integers_bits(self) -> Tensor:
+        """Bits of every integer of every table, in the order of `frequency`: (sum of size,) float32."""
         import torch
 
-        out = np.zeros((*self.size.shape, int(self.size.max())), dtype=np.float32)
-        for t, d in np.ndindex(*self.size.shape):
-            bits = TABLE_BITS - np.log2(self.table(t, d))
-            out[t, d, : len(bits)] = bits
-            out[t, d, len(bits) :] = bits[-1]
-        return torch.from_numpy(out)
+        return torch.from_numpy((TABLE_BITS - np.log2(self.frequency.astype(np.float64))).astype(np.float32))
 
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
         """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers.
@@ -126,23 +126,22 @@ class Prior:
         return left + (right - left) * (inside - i) + 4 * (at - inside).abs()
 
     def integer_bits(self, y: Tensor, table: int) -> Tensor:
-        """Bits (B,) of integers y (B, D) under one table set, as `bits` gives them."""
+        """Bits (B, D) of integers y (B, D) under one table set, as `bits` gives them."""
         import torch
 
         bits, start, low, last = self._numbers(y.device)
         at = y - low[table]
         inside = torch.minimum(at.clamp_min(0), last[table])
-        return (bits[start[table] + inside.long()] + 4 * (at - inside).abs()).sum(1)
+        return bits[start[table] + inside.long()] + 4 * (at - inside).abs()
 
     def _numbers(self, device: torch.device) -> tuple[Tensor, ...]:
-        """On a device: the bits of all integers in a row, where each table starts in it (T, D), low, size - 1."""
+        """On a device: integers_bits, where each table starts in it (T, D), low, size - 1."""
         import torch
 
         if device not in self._on_device:
-            place = torch.arange(self.tables * self.latent).view(self.tables, self.latent)
             numbers = (
-                self.bit_table.flatten(),
-                place * self.bit_table.shape[2],
+                self.integers_bits,
+                torch.from_numpy(self._starts),
                 _float(self.low),
                 _float(self.size) - 1,
             )

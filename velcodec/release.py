@@ -20,6 +20,7 @@ from .fit import fit_latents
 from .grid import make_grid
 from .prior import Prior
 from .synthesis import sample
+from .tables import logistic, smoothed, trimmed
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
 COARSE = 0.5  # step of the table sets, relative to the one trained with
@@ -36,10 +37,6 @@ KINDS = (  # families that share table sets
 )
 FINE_KINDS = (("FlatVel_A",),)
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
-TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
-MARGIN = 2  # integers beyond the smallest and largest seen, and a standard deviation
-RARE = 5  # of 65536: integers at the ends of a table that are no likelier are left off, but for a margin
-SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
 
@@ -87,9 +84,9 @@ def release(
     }
     first = _logistic_prior(nets)
     where = torch.device(device)
-    book = Codebook({**weights, **_prior_tensors(first)}, card)
+    book = Codebook({**weights, **first.tensors()}, card)
     progress("fitting latents of training maps for the tables")
-    book = Codebook({**weights, **_prior_tensors(trimmed(_seen_prior(book, pool, effort, where)))}, card)
+    book = Codebook({**weights, **trimmed(_seen_prior(book, pool, effort, where)).tensors()}, card)
     progress("measuring the drift bound")
     card["drift_bound"] = measure_drift(book, pool)
     progress("measuring held-out maps")
@@ -109,10 +106,6 @@ def _weights(nets: Networks) -> dict[str, NDArray[Any]]:
     return out
 
 
-def _prior_tensors(p: Prior) -> dict[str, NDArray[Any]]:
-    return {"prior.step": p.step, "prior.low": p.low, "prior.size": p.size, "prior.frequency": p.frequency}
-
-
 def _logistic_prior(nets: Networks) -> Prior:
     """Tables of the rate model's logistics; of an auto-decoder, of logistics fitted to its latents."""
     if nets.rates is not None:
@@ -126,24 +119,10 @@ def _logistic_prior(nets: Networks) -> Prior:
         mean = z.mean(0, keepdims=True) / step
         scale = z.std(0, keepdims=True) / step * math.sqrt(3) / math.pi
     masses = [
-        [_logistic(a, b) for a, b in zip(m, s, strict=True)]
+        [logistic(a, b) for a, b in zip(m, s, strict=True)]
         for m, s in zip(mean / COARSE, scale / COARSE, strict=True)
     ]
     return prior.build(np.full(len(masses), step * COARSE, np.float32), masses)
-
-
-def _logistic(
-    mean: float, scale: float, low: int | None = None, high: int | None = None
-) -> tuple[int, NDArray[np.float64]]:
-    """Mass of a logistic on the integers low .. high, by default all but its far tails: (low, mass)."""
-    reach = scale * math.log(1 / TAIL_MASS)
-    low = math.floor(mean - reach) - 1 if low is None else low
-    high = math.ceil(mean + reach) + 1 if high is None else high
-    half = (prior.MAX_SIZE - 1) // 2
-    low, high = max(low, round(mean) - half), min(high, round(mean) + half)
-    k = np.arange(low, high + 1)
-    mass = 0.5 * (np.tanh((k + 0.5 - mean) / scale / 2) - np.tanh((k - 0.5 - mean) / scale / 2))
-    return low, np.maximum(mass, 1e-12)
 
 
 def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
@@ -156,23 +135,8 @@ def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -
             if len(found):
                 q = np.rint(found.astype(np.float64) / step)
                 steps.append(step)
-                masses.append([_smoothed(q[:, d]) for d in range(book.latent)])
+                masses.append([smoothed(q[:, d]) for d in range(book.latent)])
     return prior.build(np.array(steps, np.float32), masses)
-
-
-def trimmed(p: Prior) -> Prior:
-    """A prior without the rare integers at the ends of its tables, which would take a third of its bytes."""
-    low, size, tables = p.low.copy(), p.size.copy(), []
-    for t, d in np.ndindex(*p.size.shape):
-        frequency = p.table(t, d)
-        likely = np.flatnonzero(frequency > RARE)
-        first, last = max(likely[0] - MARGIN, 0), min(likely[-1] + MARGIN + 1, len(frequency))
-        kept = frequency[first:last].copy()
-        kept[np.argmax(kept)] += int(frequency.sum()) - int(kept.sum())
-        low[t, d] += first
-        size[t, d] = len(kept)
-        tables.append(kept)
-    return Prior(p.step, low, size, np.concatenate(tables))
 
 
 def _latents_of(
@@ -186,19 +150,6 @@ def _latents_of(
             thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
             found.append(fit_latents(thinned.numpy(), book, device, effort, rounded).latents)
     return np.concatenate(found)
-
-
-def _smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
-    """Mass on integers from the smallest to the largest seen and a margin: the counts, blurred, with a logistic."""
-    mean, scale = float(q.mean()), max(float(q.std()), 0.12) * math.sqrt(3) / math.pi
-    margin = MARGIN + round(float(q.std()))
-    low, smooth = _logistic(mean, scale, int(q.min()) - margin, int(q.max()) + margin)
-    at = np.clip(q - low, 0, len(smooth) - 1).astype(int)
-    counts = np.bincount(at, minlength=len(smooth)).astype(np.float64)
-    if scale > 1:
-        counts = np.convolve(counts, [0.25, 0.5, 0.25], mode="same")
-    heavy = np.maximum(smooth / smooth.sum(), 1e-5)
-    return low, SEEN_WEIGHT * counts / counts.sum() + (1 - SEEN_WEIGHT) * heavy / heavy.sum()
 
 
 def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:

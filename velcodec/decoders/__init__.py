@@ -5,10 +5,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import VersionError
+from .choice import ChoiceDecoder
 from .siren import SirenDecoder
 from .warp import WarpDecoder
 
-FAMILIES: dict[str, type[nn.Module]] = {"siren": SirenDecoder, "warp": WarpDecoder}
+FAMILIES: dict[str, type[nn.Module]] = {"choice": ChoiceDecoder, "siren": SirenDecoder, "warp": WarpDecoder}
 
 
 def build(family: str, options: dict[str, Any]) -> nn.Module:
@@ -17,7 +18,7 @@ def build(family: str, options: dict[str, Any]) -> nn.Module:
         raise VersionError(f"decoder family {family!r} is not known to this release; upgrade velcodec")
     try:
         return FAMILIES[family](**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise VersionError(f"decoder {family!r}: {error}; upgrade velcodec") from error
 
 

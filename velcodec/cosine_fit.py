@@ -1,0 +1,157 @@
+"""Integers for the cosines of a choice decoder: closed form, by rate and distortion.
+
+    maps -> products with the waves -> for each step size: integers that weigh error against bits -> the best step
+
+The waves are orthonormal, so the error of a map is the sum of the squared errors of its numbers and of what the waves
+leave over: no decoding, no search. An integer is the nearest or its neighbour towards zero, whichever costs less
+("rate-distortion optimised quantisation", as video coders do; Sullivan, Wiegand, "Rate-distortion optimization for
+video compression", 1998).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .codebook import Codebook
+from .decoders.choice import ChoiceDecoder
+from .decoders.cosines import NATIVE
+from .grid import centres
+
+PASSES = 3  # of weighing error against bits: the worth of an error falls as the error grows
+HALVINGS = 12  # of the interval of log prices searched for a PSNR
+CHEAPEST, DEAREST = 1e-3, 10.0  # price of a bit, in squared steps, between which it is searched
+SAFETY = 0.9995  # of the squared error that a PSNR allows: rounding in float32 stays within the rest
+LOOKS = 3  # table sets looked at closely for a map
+FORTUNE = 1e6  # nats
+SAMPLES = NATIVE * NATIVE
+
+
+@dataclass(frozen=True)
+class CosineFit:
+    """Integers in steps, number 0 among them (B, D) float32, table sets (B,), log NMSE and bits (B,)."""
+
+    integers: Tensor
+    table: Tensor
+    log_nmse: Tensor
+    bits: Tensor
+
+    def take(self, other: "CosineFit", rows: Tensor, rate: float, floor: float, psnr: float | None) -> None:
+        """Put another fit, of some rows, in place of this where it costs less."""
+        mine, theirs = self.log_nmse[rows], self.bits[rows]
+        less = cost(other.log_nmse, other.bits, rate, floor, psnr) < cost(mine, theirs, rate, floor, psnr)
+        rows = rows[less]
+        for own, new in zip(vars(self).values(), vars(other).values(), strict=True):
+            own[rows] = new[less]
+
+
+def fit(v: Tensor, codebook: Codebook, floor: float, psnr: float | None = None) -> tuple[CosineFit, Tensor]:
+    """The cheapest cosines of normalised maps (B, H, W).
+
+    Args:
+        floor: added to the NMSE before its logarithm weighs against bits.
+        psnr: dB that the maps should reach, in the fewest bits; None weighs error against bits by the codebook's rate.
+            A map that no table set brings there is weighed so too.
+
+    Returns:
+        The fit, and the products themselves as latents (B, D), unrounded, in latent units.
+    """
+    decoder = codebook.decoder
+    assert isinstance(decoder, ChoiceDecoder)
+    z, x = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+    c = decoder.cosines.project(v, z, x)
+    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
+    left = ((v**2).mean((1, 2)) * SAMPLES - (c**2).sum(1)).clamp_min(0)
+    scale = SAMPLES * span**2  # of a squared error, to NMSE
+    found = CosineFit(
+        torch.zeros(len(v), codebook.latent, device=v.device),
+        torch.zeros(len(v), dtype=torch.long, device=v.device),
+        torch.full_like(span, math.inf),
+        torch.full_like(span, math.inf),
+    )
+    promising = _promising(c, left, scale, codebook, floor, psnr)
+    for i, t in enumerate(codebook.smooth_tables):
+        rows = torch.nonzero(promising[:, i])[:, 0]
+        if len(rows):
+            some = c[rows], left[rows], scale[rows]
+            new = _weighed(*some, codebook, t, floor)
+            if psnr is not None:
+                new = _reaching(*some, codebook, t, psnr, new)
+            found.take(new, rows, codebook.rate, floor, psnr)
+    return found, torch.cat([torch.ones_like(c[:, :1]), c], 1)
+
+
+def _promising(
+    c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, floor: float, psnr: float | None
+) -> Tensor:
+    """Which of the smooth table sets (B, sets) are worth a closer look: the cheapest few by the nearest integers."""
+    costs = []
+    for t in codebook.smooth_tables:
+        fit = _measured(torch.round(c / float(codebook.prior.step[t])), c, left, scale, codebook, t)
+        costs.append(cost(fit.log_nmse, fit.bits, codebook.rate, floor, psnr))
+    table = torch.stack(costs, 1)
+    few = table.argsort(1)[:, :LOOKS]
+    return torch.zeros_like(table, dtype=torch.bool).scatter(1, few, True)
+
+
+def _weighed(c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int, floor: float) -> CosineFit:
+    """Integers that minimise log NMSE + rate x bits, each on its own, given the error of the others."""
+    step = float(codebook.prior.step[t])
+    q = torch.round(c / step)
+    for _ in range(PASSES):
+        error = left + ((c - q * step) ** 2).sum(1)
+        price = codebook.rate * (error + floor * scale)
+        q = integers(c, codebook, t, price)
+    return _measured(q, c, left, scale, codebook, t)
+
+
+def _reaching(
+    c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int, psnr: float, other: CosineFit
+) -> CosineFit:
+    """Integers at the highest price of a bit that keeps a PSNR; another fit for maps that none brings there."""
+    step = float(codebook.prior.step[t])
+    allowed = SAFETY * scale * 10 ** (-psnr / 10)
+    low, high = torch.full_like(left, CHEAPEST).log(), torch.full_like(left, DEAREST).log()
+    q = integers(c, codebook, t, low.exp() * step**2)
+    kept = left + ((c - q * step) ** 2).sum(1) <= allowed
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        tried = integers(c, codebook, t, middle.exp() * step**2)
+        enough = left + ((c - tried * step) ** 2).sum(1) <= allowed
+        q = torch.where((enough & kept)[:, None], tried, q)
+        low, high = torch.where(enough, middle, low), torch.where(enough, high, middle)
+    return _measured(torch.where(kept[:, None], q, other.integers[:, 1:]), c, left, scale, codebook, t)
+
+
+def integers(c: Tensor, codebook: Codebook, t: int, price: Tensor) -> Tensor:
+    """The nearest integers (B, N), or one nearer to zero where that saves more bits, at a price (B,), than it errs."""
+    step = float(codebook.prior.step[t])
+    low, high = (end.to(c.device)[t, 1 : 1 + c.shape[1]] for end in codebook.prior.ends)
+    near = torch.clamp(torch.round(c / step), low, high)
+    less = torch.clamp(near - torch.sign(near), low, high)
+    cost = [
+        (c - q * step) ** 2 + price[:, None] * codebook.prior.integer_bits(_whole(q, codebook, t), t)[:, 1:]
+        for q in (near, less)
+    ]
+    return torch.where(cost[1] < cost[0], less, near)
+
+
+def _measured(q: Tensor, c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int) -> CosineFit:
+    error = left + ((c - q * float(codebook.prior.step[t])) ** 2).sum(1)
+    bits = codebook.prior.integer_bits(_whole(q, codebook, t), t).sum(1)
+    table = torch.full((len(q),), t, dtype=torch.long, device=q.device)
+    return CosineFit(_whole(q, codebook, t), table, torch.log((error / scale).clamp_min(1e-12)), bits)
+
+
+def _whole(q: Tensor, codebook: Codebook, t: int) -> Tensor:
+    """Latents in steps: number 0 of the table set before its cosines."""
+    return torch.cat([torch.full_like(q[:, :1], float(codebook.prior.low[t, 0])), q], 1)
+
+
+def cost(log_nmse: Tensor, bits: Tensor, rate: float, floor: float, psnr: float | None) -> Tensor:
+    """What latents cost (B,), in nats: their bits alone, less a fortune, where they reach a PSNR that is asked for."""
+    weighed = torch.log(log_nmse.exp() + floor) + rate * bits
+    if psnr is None:
+        return weighed
+    return torch.where(-10 / math.log(10) * log_nmse >= psnr, rate * bits - FORTUNE, weighed)
