@@ -10,7 +10,7 @@ import click
 
 from .common import device_option, modes_line, overwrite_option, plural, progress, psnr_line
 
-DEFAULT_PSNR = 35.0
+DEFAULT_PSNR = 35.0  # as velcodec.request has it
 
 
 @click.command("compress", no_args_is_help=False)
@@ -20,7 +20,7 @@ DEFAULT_PSNR = 35.0
     "--psnr",
     type=float,
     metavar="DB",
-    help=f"Least PSNR of every single map.  [default: {DEFAULT_PSNR:g}]",
+    help=f"Least PSNR of every single map.  [default: {DEFAULT_PSNR:g}; with --latent-only none]",
 )
 @click.option(
     "--max-error",
@@ -28,7 +28,9 @@ DEFAULT_PSNR = 35.0
     metavar="E",
     help="No sample is off by more than E (in the maps' units, m/s), on any device that decodes.",
 )
-@click.option("--latent-only", is_flag=True, help="Store every map as a latent, whatever its PSNR.")
+@click.option(
+    "--latent-only", is_flag=True, help="Store every map as a latent, even where none reaches the PSNR."
+)
 @click.option("--lossless", is_flag=True, help="Store every map exactly.")
 @click.option(
     "--latent",
@@ -83,7 +85,8 @@ def command(
     velcodec compress models.npy models.vlz                  # every map at 35 dB or more
     velcodec compress data.h5:/train/v models.vlz --psnr 40  # nearer to the original
     velcodec compress models.npy models.vlz --max-error 10   # no sample off by more than 10 m/s
-    velcodec compress models.npy small.vlz --latent-only --effort 9
+    velcodec compress models.npy best.vlz --latent-only --effort 9
+    velcodec compress models.npy small.vlz --latent-only --psnr 33   # the fewest bytes for a latent of 33 dB
     velcodec compress models.npy exact.vlz --lossless        # every bit
     velcodec compress volume.npy volume.vlz --axis 1         # slices along the second axis of a volume
     """
@@ -94,7 +97,7 @@ def command(
         ("--lossless", lossless),
     ]
     given = [name for name, used in named if used]
-    if len(given) > 1:
+    if len(given) > 1 and given != ["--psnr", "--latent-only"]:
         raise click.UsageError(f"{' and '.join(given)} exclude each other; give one")
     from velcodec.sources import Slices, layout, open_source
 
@@ -112,7 +115,7 @@ def command(
         info = velcodec.compress(
             maps,
             output,
-            psnr=DEFAULT_PSNR if psnr is None else psnr,
+            psnr=psnr,
             max_error=max_error,
             latent_only=latent_only,
             lossless=lossless,

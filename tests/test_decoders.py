@@ -1,6 +1,7 @@
 """The decoders' one interface, the published initialisation, and the default's budget."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,18 +9,27 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from velcodec import decoders
+from velcodec.decoders.choice import ChoiceDecoder
+from velcodec.decoders.cosines import CosineDecoder
 from velcodec.decoders.siren import SirenDecoder
 from velcodec.decoders.warp import WarpDecoder
 from velcodec.errors import VersionError
 from velcodec.grid import centres
 
-FAMILIES = {"siren": {"width": 64, "depth": 2}, "warp": {}}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "siren": {"width": 64, "depth": 2},
+    "warp": {},
+    "choice": {"warp": {"latent": 200}},
+}
 
 
 @pytest.fixture(params=FAMILIES)
 def decoder(request: pytest.FixtureRequest) -> nn.Module:
     torch.manual_seed(0)
-    return decoders.build(request.param, FAMILIES[request.param])
+    built = decoders.build(request.param, FAMILIES[request.param])
+    if isinstance(built, ChoiceDecoder):
+        built.cosines.waves.copy_(torch.randperm(40 * 40)[:255, None] // torch.tensor([40, 1]) % 40)
+    return built
 
 
 def test_points_shared_or_of_each_map(decoder: nn.Module) -> None:
@@ -106,3 +116,37 @@ def test_unknown_families_and_options_ask_for_an_upgrade() -> None:
     for family, options in (("later", {}), ("warp", {"later": 1})):
         with pytest.raises(VersionError, match="upgrade"):
             decoders.build(family, options)
+
+
+def test_cosines_are_orthonormal_on_the_native_grid() -> None:
+    waves = CosineDecoder(4)
+    waves.waves.copy_(torch.tensor([[0, 0], [3, 0], [0, 69], [12, 7]]))
+    axis = torch.from_numpy(centres(70)).double()
+    drawn = waves.double().grid(torch.eye(4).double(), axis, axis)
+    torch.testing.assert_close(torch.einsum("ahw,bhw->ab", drawn, drawn), torch.eye(4).double())
+    torch.testing.assert_close(waves.project(drawn, axis, axis), torch.eye(4).double())
+    assert drawn[0].std() < 1e-12 and drawn[0].mean().item() == pytest.approx(1 / 70)
+    assert drawn[1].std(0).max() < 1e-12 and drawn[2].std(1).max() < 1e-12  # k is across, l is down
+
+
+def test_cosines_of_another_grid_leave_out_what_it_cannot_hold() -> None:
+    waves = CosineDecoder(3)
+    waves.waves.copy_(torch.tensor([[0, 0], [3, 2], [0, 69]]))
+    z, x = (torch.from_numpy(centres(n)).double() for n in (33, 140))
+    latents = torch.tensor([[1.0, -2.0, 0.0]]).double()
+    torch.testing.assert_close(waves.double().project(waves.grid(latents, z, x), z, x), latents)
+    assert waves.project(torch.randn(1, 33, 140).double(), z, x)[0, 2] == 0
+
+
+def test_the_first_number_chooses() -> None:
+    torch.manual_seed(3)
+    choice = ChoiceDecoder(warp={"latent": 200})
+    choice.cosines.waves.copy_(torch.arange(255)[:, None] // torch.tensor([16, 1]) % 16)
+    axis = torch.from_numpy(centres(70)).float()
+    z = torch.randn(3, 256)
+    z[:, 0] = torch.tensor([1.0, -1.0, 0.0])
+    both = choice.grid(z, axis, axis)
+    torch.testing.assert_close(both[:1], choice.cosines.grid(z[:1, 1:], axis, axis))
+    torch.testing.assert_close(both[1:], choice.warp.grid(z[1:, 1:201], axis, axis))
+    with pytest.raises(VersionError, match="needs a latent of more"):
+        decoders.build("choice", {"latent": 100, "warp": {"latent": 100}})

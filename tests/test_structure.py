@@ -27,6 +27,7 @@ MAY = {
     "layer_models": {"adaptive"},
     "layers": {"adaptive", "layer_models", "residual"},
     "interfaces": {"layers"},
+    "soft": {"interfaces", "layers"},
     "exact": {"border", "parts", "pixels"},
     "residual": {"border"},
     "container": {"adaptive", "errors"},
@@ -41,15 +42,18 @@ MAY = {
     "decoders": {"errors"},
     "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
     "synthesis": {"codebook", "decoders", "device", "grid"},
-    "fit": {"codebook", "decoders", "device", "grid", "quantise"},
+    "cosine_fit": {"codebook", "decoders", "grid"},
+    "fit": {"codebook", "cosine_fit", "decoders", "device", "grid", "quantise"},
+    "tables": {"prior"},
+    "smoothness": {"codebook", "cosine_fit", "decoders", "grid", "prior", "tables"},
     "field": {"codebook", "errors", "header"},
     "decoder": {
         "blocks", "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces",
-        "layers", "pixels", "quantise", "residual", "synthesis",
+        "layers", "pixels", "quantise", "residual", "soft", "synthesis",
     },
     "modes": {
         "codebook", "container", "decoder", "exact", "fit", "grid", "header", "layers", "pixels", "quantise",
-        "request", "residual", "synthesis",
+        "request", "residual", "soft", "synthesis",
     },
     "encoder": {
         "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "header", "layers", "modes",
@@ -67,7 +71,10 @@ MAY = {
     },
     "parallel": {"device", "errors"},
     "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "parallel", "synth"},
-    "release": {"__version__", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "train"},
+    "release": {
+        "__version__", "codebook", "fit", "grid", "prior", "quantise", "smoothness", "synth", "synthesis", "tables",
+        "train",
+    },
     "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
 }  # fmt: skip
 
@@ -95,7 +102,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_decoders_know_errors_and_each_other_only() -> None:
     for path in (ROOT / "velcodec" / "decoders").glob("*.py"):
-        assert imports(path, "velcodec") <= {"errors", "siren", "warp"}
+        assert imports(path, "velcodec") <= {"choice", "cosines", "errors", "siren", "warp"}
 
 
 def test_the_container_knows_no_torch() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property, lru_cache
@@ -48,6 +49,7 @@ class Codebook:
         rate: what the search pays for a bit, in natural logarithms of the MSE.
         drift: bound on the difference of two decodes, in normalised units.
         models: the prior's entropy models.
+        usual_step: of the coarsest table sets of the network that are tried unless a PSNR is asked for.
     """
 
     def __init__(self, tensors: Mapping[str, NDArray[Any]], card: dict[str, Any]) -> None:
@@ -64,6 +66,7 @@ class Codebook:
             self.drift = float(card["drift_bound"])
             self.rate = float(card["rate"])
             self.unit = float(card.get("encoder_unit", 1.0))
+            self.usual_step = float(card.get("usual_step", math.inf)) * 1.0001
             self.decoder = decoders.build(str(decoding["decoder"]), dict(decoding["options"]))
             self.prior = Prior(*(tensors[f"prior.{name}"] for name in ("step", "low", "size", "frequency")))
             self.encoder = AmortisedEncoder(**card["encoder"]) if card.get("encoder") is not None else None

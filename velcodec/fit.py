@@ -35,6 +35,7 @@ HOPE_NATS, HOPE_BITS = (
     1.2,
     0.75,
 )  # what a search may win: of log NMSE (5 dB), and the share of the bits it may leave
+ROUNDING_NATS = 1.2  # of log NMSE that a search on rounded latents may win back
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
 
@@ -73,7 +74,8 @@ def fit_latents(
         maps: (B, H, W) float32, finite.
         effort: 0 (the network alone) to 9.
         rounded: the latents will be rounded and entropy-coded: choose their step, and search for good integers.
-        psnr: dB that will do, in the fewest bits, of a decoder with a choice; None: what weighs least.
+        psnr: dB that will do, where latents reach it, in the fewest bits; None: error and bits as the codebook weighs
+            them.
     """
     keep_freed_memory()
     codebook.to(device)
@@ -97,10 +99,14 @@ def table_groups(codebook: Codebook) -> list[list[int]]:
 def _fit_batch(
     v: Tensor, codebook: Codebook, steps: int, rounded: bool, psnr: float | None
 ) -> tuple[Tensor, Tensor]:
+    psnr = psnr if rounded else None
+    groups = table_groups(codebook)
+    if psnr is None:  # coarser steps are for those who ask for less
+        groups = [group for group in groups if codebook.prior.step[group[0]] <= codebook.usual_step]
     z = _start(v, codebook)
-    table = _cheapest(z, codebook, table_groups(codebook)[0])
+    table = _coarsest(v, z, codebook, groups, psnr)
     if not codebook.smooth_tables:
-        return _searched(v, z, table, codebook, steps, rounded) if steps else (z, table)
+        return _searched(v, z, table, codebook, groups, steps, rounded, psnr) if steps else (z, table)
     cosines, products = cosine_fit.fit(v, codebook, FLOOR, psnr)
     smooth = cosine_fit.cost(cosines.log_nmse, cosines.bits, codebook.rate, FLOOR, psnr)
     log_nmse, bits = _quality(v, z, table, codebook)
@@ -108,7 +114,8 @@ def _fit_batch(
         hope = cosine_fit.cost(log_nmse - HOPE_NATS, HOPE_BITS * bits, codebook.rate, FLOOR, psnr)
         rows = torch.nonzero(hope < smooth)[:, 0]
         if len(rows):
-            z[rows], table[rows] = _searched(v[rows], z[rows], table[rows], codebook, steps, rounded)
+            some = v[rows], z[rows], table[rows]
+            z[rows], table[rows] = _searched(*some, codebook, groups, steps, rounded, psnr)
             log_nmse[rows], bits[rows] = _quality(v[rows], z[rows], table[rows], codebook)
     chosen = smooth < cosine_fit.cost(log_nmse, bits, codebook.rate, FLOOR, psnr)
     step = torch.from_numpy(codebook.prior.step).to(v.device)[cosines.table][:, None]
@@ -117,32 +124,68 @@ def _fit_batch(
     return z, table
 
 
+def _coarsest(
+    v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], psnr: float | None
+) -> Tensor:
+    """Table sets (B,) of the coarsest step that keeps a PSNR, or of the finest; of the first step without one."""
+    table = _cheapest(z, codebook, groups[0])
+    if psnr is None:
+        return table
+    short = torch.ones(len(z), dtype=torch.bool, device=z.device)
+    for group in groups:
+        table[short] = _cheapest(z[short], codebook, group)
+        log_nmse, _ = _quality(v[short], z[short], table[short], codebook)
+        short[short.clone()] = log_nmse > -psnr * math.log(10) / 10
+        if not bool(short.any()):
+            break
+    return table
+
+
 def _quality(v: Tensor, z: Tensor, table: Tensor, codebook: Codebook) -> tuple[Tensor, Tensor]:
     """Log NMSE and bits (B,) of latents (B, D), rounded."""
     with torch.no_grad():
         step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
         q = torch.round(z / step)
-        return torch.log(Target(v, codebook).nmse(q * step)), codebook.prior.bits(q, table).sum(1)
+        nmse = Target(v, codebook).nmse(q * step).clamp_min(1e-12)
+        return torch.log(nmse), codebook.prior.bits(q, table).sum(1)
 
 
 def _searched(
-    v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, steps: int, rounded: bool
+    v: Tensor,
+    z: Tensor,
+    table: Tensor,
+    codebook: Codebook,
+    groups: list[list[int]],
+    steps: int,
+    rounded: bool,
+    psnr: float | None,
 ) -> tuple[Tensor, Tensor]:
-    """Latents of the network (B, D) and their table sets (B,) after a search from a start."""
-    groups = table_groups(codebook)
+    """Latents of the network (B, D) and their table sets (B,) after a search from a start.
+
+    From the coarsest of some steps on, until a PSNR is reached, or rounding costs no more than TOLERANCE.
+    """
     target = Target(v, codebook)
     free = _search(target, z, table, steps, rounded=False)
     if not rounded:
         return free, table
     with torch.no_grad():
         limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
+    if psnr is not None:
+        limit = torch.full_like(limit, math.log(10 ** (-psnr / 10) + FLOOR))
     z, best = free.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(v), device=v.device)
     for group in groups:
         tables = _cheapest(free[left], codebook, group)
-        found, off = _rounds(Target(v[left], codebook), free[left], tables, steps, limit[left])
-        better = left[off < best[left]]
-        z[better], table[better], best[better] = (part[off < best[left]] for part in (found, tables, off))
+        if psnr is not None and group is not groups[-1]:
+            near = _quality(v[left], free[left], tables, codebook)[0] < limit[left] + ROUNDING_NATS
+            some, tables = left[near], tables[near]
+        else:
+            some = left
+        if len(some):
+            found, off = _rounds(Target(v[some], codebook), free[some], tables, steps, limit[some])
+            less = off < best[some]
+            better = some[less]
+            z[better], table[better], best[better] = found[less], tables[less], off[less]
         left = left[best[left] > limit[left]]
         if not len(left):
             break

@@ -282,7 +282,7 @@ def _codes(span: float, header: Header, request: Request) -> Sequence[int]:
 
 def _rms(span: float, request: Request) -> float:
     """The root mean square error that gives the PSNR asked for."""
-    return span * 10 ** (-request.psnr / 20)
+    return span * 10 ** (-request.least_psnr / 20)
 
 
 def keeps(m: NDArray[Any], restored: NDArray[Any], span: float, request: Request, drift: float = 0.0) -> bool:
@@ -324,7 +324,7 @@ def fitted(
     original = np.stack(maps.samples).astype(np.float64)
     normalised = ((original - header.offset) / header.scale).astype(np.float32)
     rounded = request.latent == "entropy"
-    fit = fit_latents(normalised, codebook, device, effort, rounded)
+    fit = fit_latents(normalised, codebook, device, effort, rounded, request.goal)
     n = len(original)
     stored: list[Any]
     if rounded:

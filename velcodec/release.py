@@ -4,7 +4,7 @@ networks -> fp16 weights -> tables of the rate model -> latents that the search 
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from .codebook import Codebook, save
 from .fit import fit_latents
 from .grid import make_grid
 from .prior import Prior
+from .smoothness import with_cosines
 from .synthesis import sample
-from .tables import logistic, smoothed, trimmed
+from .tables import logistic, merged, smoothed, trimmed
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
 COARSE = 0.5  # step of the table sets, relative to the one trained with
@@ -36,6 +37,9 @@ KINDS = (  # families that share table sets
     ("Style_B",),
 )
 FINE_KINDS = (("FlatVel_A",),)
+FLAT_KINDS = (("FlatVel_A",), ("FlatVel_B",))  # seldom stored as latents: without sets of wider steps
+SMOOTH_KINDS = (("Style_A",), ("Style_B",))  # whose cosines have table sets
+TIMES = (2, 4, 8)  # wider steps of more sets, for PSNRs below the best
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
@@ -80,13 +84,21 @@ def release(
         "encoder": {} if nets.encoder is not None else None,
         "encoder_unit": STEP,
         "rate": recipe.rate,
+        "usual_step": STEP * COARSE,
         "drift_bound": 0.0,
     }
+    smooth = [maps for families in SMOOTH_KINDS if len(maps := _maps_of(families, pool))]
+    smooth = smooth if recipe.decoder == "warp" else []
+    drawn = [families for families in KINDS if not (smooth and families in SMOOTH_KINDS)]
     first = _logistic_prior(nets)
     where = torch.device(device)
     book = Codebook({**weights, **first.tensors()}, card)
     progress("fitting latents of training maps for the tables")
-    book = Codebook({**weights, **trimmed(_seen_prior(book, pool, effort, where)).tensors()}, card)
+    book = Codebook({**weights, **trimmed(_seen_prior(book, pool, drawn, effort, where)).tensors()}, card)
+    if smooth:
+        progress("counting the cosines of smooth training maps")
+        book = with_cosines(book, smooth)
+    card = book.card
     progress("measuring the drift bound")
     card["drift_bound"] = measure_drift(book, pool)
     progress("measuring held-out maps")
@@ -125,17 +137,22 @@ def _logistic_prior(nets: Networks) -> Prior:
     return prior.build(np.full(len(masses), step * COARSE, np.float32), masses)
 
 
-def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
-    """Tables of latents that the search finds for training maps: a set a kind of map, for some a finer one too."""
+def _seen_prior(
+    book: Codebook, pool: Pool, kinds: Sequence[tuple[str, ...]], effort: int, device: torch.device
+) -> Prior:
+    """Tables of latents that the search finds for training maps: a set a kind of map, for some finer and wider ones."""
     steps, masses = [], []
     coarse = float(book.prior.step.max())
-    for step, kinds in ((coarse, KINDS), (coarse * FINE / COARSE, FINE_KINDS)):
-        for families in kinds:
+    for step, of_step in ((coarse, kinds), (coarse * FINE / COARSE, FINE_KINDS)):
+        for families in of_step:
             found = _latents_of(families, book, pool, effort, device, rounded=step == coarse)
             if len(found):
                 q = np.rint(found.astype(np.float64) / step)
                 steps.append(step)
                 masses.append([smoothed(q[:, d]) for d in range(book.latent)])
+                if step == coarse and families not in FLAT_KINDS:
+                    steps += [step * times for times in TIMES]
+                    masses += [[merged(*mass, times) for mass in masses[-1]] for times in TIMES]
     return prior.build(np.array(steps, np.float32), masses)
 
 
@@ -150,6 +167,12 @@ def _latents_of(
             thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
             found.append(fit_latents(thinned.numpy(), book, device, effort, rounded).latents)
     return np.concatenate(found)
+
+
+def _maps_of(families: tuple[str, ...], pool: Pool) -> NDArray[np.float32]:
+    """All training maps (n, 70, 70) of some families."""
+    found = [maps.numpy() for family, maps in pool.sources if family in families]
+    return np.concatenate(found) if found else np.zeros((0, 70, 70), np.float32)
 
 
 def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:

@@ -6,16 +6,18 @@ from .errors import UsageError
 
 LATENT_KINDS = ("entropy", "int8", "fp16")
 EFFORTS = 10
+USUAL_PSNR = 35.0
 
 
 @dataclass(frozen=True)
 class Request:
     """What every map must keep: a PSNR in dB, a bound on the error of every sample, every bit, or nothing.
 
-    At most one of `latent_only`, `lossless` and `max_error` (in the array's units) is given; without any, `psnr` holds.
+    At most one of `latent_only`, `lossless` and `max_error` (in the array's units) is given; without any, `psnr` holds,
+    35 dB unless said. With `latent_only` it is what latents are fitted for, where they reach it.
     """
 
-    psnr: float = 35.0
+    psnr: float | None = None
     max_error: float | None = None
     latent_only: bool = False
     lossless: bool = False
@@ -29,10 +31,24 @@ class Request:
             raise UsageError(f"latent kind {self.latent!r} is not known; use {', '.join(LATENT_KINDS)}")
         if not 0 <= self.effort < EFFORTS:
             raise UsageError(f"effort must be 0 to {EFFORTS - 1}, not {self.effort}")
-        if not 0 < self.psnr <= 200:
+        if self.psnr is not None and (self.lossless or self.max_error is not None):
+            raise UsageError("a PSNR is not for lossless files, nor beside max-error")
+        if self.psnr is not None and not 0 < self.psnr <= 200:
             raise UsageError(f"PSNR must be above 0 and at most 200 dB, not {self.psnr:g}")
         if self.max_error is not None and not 0 < self.max_error < float("inf"):
             raise UsageError(f"max-error must be above 0 and finite, not {self.max_error:g}; 0 is lossless")
+
+    @property
+    def least_psnr(self) -> float:
+        """The PSNR that every map keeps, where that is what is asked."""
+        return USUAL_PSNR if self.psnr is None else self.psnr
+
+    @property
+    def goal(self) -> float | None:
+        """The PSNR that latents are fitted for; None for what weighs least."""
+        if self.lossless or self.max_error is not None or (self.latent_only and self.psnr is None):
+            return None
+        return self.least_psnr
 
     @property
     def adaptive(self) -> bool:

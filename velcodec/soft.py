@@ -17,7 +17,6 @@ from numba import njit
 from numpy.typing import NDArray
 
 from . import interfaces, layers
-from .container import PARTS
 from .layers import Layered
 
 SIGMA = 0.5  # samples of the finer grid
@@ -217,7 +216,7 @@ def _embed(labels: Any, order: Any, depths: Any) -> None:
 
 
 def cheapest(
-    m: NDArray[np.float64], start: Layered, allowed: float, parts: Sequence[tuple[int, int]] = PARTS
+    m: NDArray[np.float64], start: Layered, allowed: float, parts: Sequence[tuple[int, int]]
 ) -> tuple[Soft, float] | None:
     """The layers that draw a map (H, W) within a squared error, summed, in the fewest bits that some tries come to.
 
@@ -354,7 +353,7 @@ def _descend(
                     for d in candidates:
                         if d == before or d < low or d > high:
                             continue
-                        gain = _moved(off, jump, steps, shares, x, before, d, down, across, False)
+                        gain = _moved(off, jump, steps, shares, x, before, int(d), down, across, False)
                         if gain > best + price * now:
                             continue
                         depths[i : j + 1, x] = d

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from . import decoders, synth
 from .amortised import AmortisedEncoder
 from .codebook import Codebook, load_codebook
+from .decoders.choice import ChoiceDecoder
 from .device import has_fast_bfloat16, keep_freed_memory
 from .errors import DataError, UsageError
 from .grid import centres
@@ -352,9 +353,10 @@ def _start_from(book: Codebook, nets: Networks, pool: Pool, sample: int = 256) -
         raise UsageError(f"codebook {book.id} has no encoder network to go on from")
     if abs(book.unit - STEP) > 1e-9:
         raise UsageError(f"codebook {book.id} was trained with a step of {book.unit:g}, not {STEP:g}")
+    drawing = book.decoder.warp if isinstance(book.decoder, ChoiceDecoder) else book.decoder
     try:
-        nets.decoder.load_state_dict(book.decoder.state_dict())
-        nets.encoder.load_state_dict(book.encoder.state_dict())
+        nets.decoder.load_state_dict(_widened(drawing, nets.decoder))
+        nets.encoder.load_state_dict(_widened(book.encoder, nets.encoder))
     except RuntimeError as error:
         raise UsageError(f"codebook {book.id} is of another decoder than the recipe's") from error
     with torch.no_grad():
@@ -364,6 +366,21 @@ def _start_from(book: Codebook, nets: Networks, pool: Pool, sample: int = 256) -
             row = synth.FAMILIES.index(family)
             nets.rates.mean[row] = y.mean(0)
             nets.rates.log_scale[row] = torch.log(y.std(0).clamp_min(0.1) * math.sqrt(3) / math.pi)
+
+
+def _widened(trained: nn.Module, fresh: nn.Module) -> dict[str, Tensor]:
+    """Weights of a network for one like it of more latent numbers, which it leaves alone: zeros."""
+    state = trained.state_dict()
+    for name, wanted in fresh.state_dict().items():
+        own = state.get(name)
+        if own is not None and own.dim() == wanted.dim():
+            pad = [
+                n
+                for a, b in zip(own.shape[::-1], wanted.shape[::-1], strict=True)
+                for n in (0, max(0, b - a))
+            ]
+            state[name] = F.pad(own, pad)
+    return state
 
 
 def _schedule(recipe: Recipe, step: int) -> float:

@@ -104,7 +104,7 @@ def compress(
     array: Any,
     path: str | os.PathLike[str],
     *,
-    psnr: float = 35.0,
+    psnr: float | None = None,
     max_error: float | None = None,
     latent_only: bool = False,
     lossless: bool = False,
@@ -125,9 +125,10 @@ def compress(
         array: (H, W), (n, H, W) or (n, 1, H, W) of float16/32/64 or integers: numpy, memory-mapped or HDF5. Large
             maps are cut into tiles; memory stays bounded by those.
         path: the file to write.
-        psnr: every single map reads back at this PSNR in dB or more (10 log10(range^2 / MSE), the map's range).
+        psnr: every single map reads back at this PSNR in dB or more (10 log10(range^2 / MSE), the map's range); 35
+            unless said.
         max_error: instead, no sample is off by more than this, in the array's units, on any device that decodes.
-        latent_only: store every map as a latent, whatever its PSNR.
+        latent_only: store every map as a latent, whatever its PSNR; with `psnr` the cheapest that reaches it, if any.
         lossless: restore every bit.
         latent: "entropy" (quantised, entropy-coded), "int8" or "fp16".
         codebook: id, SHA-256 or path; None means the default.
@@ -250,7 +251,7 @@ def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> fl
     if request.lossless:
         return 0.0
     if request.max_error is None:
-        unit = (high - low) * 10 ** (-request.psnr / 20) * math.sqrt(12)
+        unit = (high - low) * 10 ** (-request.least_psnr / 20) * math.sqrt(12)
     elif dtype.kind in "iu":
         unit = 2.0 * math.floor(request.max_error) + 1  # an odd step leaves whole numbers within the bound
     else:

@@ -60,14 +60,15 @@ class CosineDecoder(nn.Module):
     def _waves(self, at: Tensor, axis: int) -> Tensor:
         """Each wave's factor along an axis: positions (...) to (..., N)."""
         k = self.waves[:, axis].to(at.dtype)
-        return _gain(k) * torch.cos(math.pi / 2 * k * (at[..., None] + 1))
+        return _gain(k).to(at.dtype) * torch.cos(math.pi / 2 * k * (at[..., None] + 1))
 
     def _table(self, at: Tensor) -> Tensor:
         """Factors of the waves 0 .. the shortest at positions (n,): (n, K)."""
-        k = torch.arange(int(self.waves.max()) + 1, device=at.device)
+        k = torch.arange(int(self.waves.max()) + 1, device=at.device, dtype=torch.float64)
         # The angle in float64: short waves would feel float32's rounding of it.
         return (_gain(k) * torch.cos(math.pi / 2 * k * (at.double()[:, None] + 1))).to(at.dtype)
 
 
 def _gain(k: Tensor) -> Tensor:
-    return torch.where(k == 0, math.sqrt(1 / NATIVE), math.sqrt(2 / NATIVE))
+    one, two = (torch.full_like(k, math.sqrt(n / NATIVE), dtype=torch.float64) for n in (1, 2))
+    return torch.where(k == 0, one, two)

@@ -1,0 +1,148 @@
+"""Codebooks whose decoder is a choice: how maps become cosines, and what becomes of tables and training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import velcodec
+import velcodec.decoders
+import velcodec.prior
+from velcodec import cosine_fit, synth, train
+from velcodec.amortised import AmortisedEncoder
+from velcodec.codebook import Codebook, load_codebook, save
+from velcodec.decoders.choice import ChoiceDecoder
+from velcodec.fit import FLOOR, fit_latents, table_groups
+from velcodec.grid import make_grid
+from velcodec.smoothness import with_cosines
+from velcodec.synthesis import sample
+from velcodec.tables import merged
+
+CPU = torch.device("cpu")
+WARP = "openfwi-2d-dev-2"
+
+
+def normal(family: str, count: int, seed: int) -> np.ndarray:
+    return train.normalise(synth.generate(family, count, 70, seed=seed)).numpy()
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Codebook:
+    made = with_cosines(load_codebook(WARP), [normal(f, 100, 1) for f in ("Style_A", "Style_B")])
+    made.card["id"] = "with-cosines"
+    path = tmp_path_factory.mktemp("book") / "c.safetensors"
+    save(made, path)
+    return load_codebook(path)
+
+
+def psnr_of(maps: np.ndarray, book: Codebook, latents: np.ndarray) -> np.ndarray:
+    off = sample(book, latents, make_grid((70, 70)), CPU) - maps
+    psnr: np.ndarray = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / (off**2).mean((1, 2)))
+    return psnr
+
+
+def test_the_network_is_what_it_was(book: Codebook) -> None:
+    """Leaving out silent numbers moves its maps by little, and layered maps stay its own."""
+    maps, before = normal("CurveVel_A", 8, 7), load_codebook(WARP)
+    old, new = (fit_latents(maps, b, CPU, 0) for b in (before, book))
+    assert not np.isin(new.table, book.smooth_tables).any()
+    a, b = psnr_of(maps, before, old.rounded(before)[1]), psnr_of(maps, book, new.rounded(book)[1])
+    assert np.abs(a - b).max() < 0.5
+
+
+def test_smooth_maps_become_cosines(book: Codebook) -> None:
+    maps = normal("Style_A", 8, 7)
+    fit = fit_latents(maps, book, CPU, 3)
+    assert np.isin(fit.table, book.smooth_tables).all()
+    old = fit_latents(maps, load_codebook(WARP), CPU, 0)
+    _, latents, size = fit.rounded(book)
+    assert psnr_of(maps, book, latents).mean() > psnr_of(maps, load_codebook(WARP), old.latents).mean() + 5
+    assert size.mean() < 256
+    free = fit_latents(maps, book, CPU, 0, rounded=False).latents
+    assert psnr_of(maps, book, free).mean() > psnr_of(maps, book, latents).mean()
+
+
+@pytest.mark.parametrize("wanted", [28.0, 34.0, 40.0])
+def test_a_psnr_is_reached_in_fewer_bytes_the_lower_it_is(book: Codebook, wanted: float) -> None:
+    maps = normal("Style_A", 6, 9)
+    fit = fit_latents(maps, book, CPU, 0, psnr=wanted)
+    _, latents, size = fit.rounded(book)
+    reached = psnr_of(maps, book, latents)
+    assert reached.min() >= wanted and reached.mean() < wanted + 1
+    more = fit_latents(maps, book, CPU, 0, psnr=wanted + 2).rounded(book)[2]
+    assert size.mean() < more.mean()
+
+
+def test_error_and_bits_are_those_of_the_decode(book: Codebook) -> None:
+    maps = normal("Style_B", 4, 11)
+    found, products = cosine_fit.fit(torch.from_numpy(maps), book, FLOOR)
+    step = book.prior.step[found.table.numpy()][:, None]
+    latents = (found.integers.numpy() * step).astype(np.float32)
+    np.testing.assert_allclose(
+        -10 / np.log(10) * found.log_nmse.numpy(), psnr_of(maps, book, latents), atol=0.01
+    )
+    np.testing.assert_allclose(found.bits, book.prior.bits(found.integers, found.table).sum(1), rtol=1e-5)
+    assert psnr_of(maps, book, products.numpy()).min() > psnr_of(maps, book, latents).min()
+
+
+def test_wider_steps_reach_less_in_fewer_bytes() -> None:
+    """With tables of wider steps merged from its own, the network's latents come down to a PSNR that is asked for."""
+    before = load_codebook(WARP)
+    p, t = before.prior, 3
+    masses = [[(int(p.low[t, d]), p.table(t, d).astype(float)) for d in range(256)]]
+    masses += [[merged(*mass, times) for mass in masses[0]] for times in (2, 4)]
+    steps = float(p.step[t]) * np.array([1, 2, 4], np.float32)
+    tensors = {k: v for k, v in before.tensors.items() if not k.startswith("prior.")}
+    made = Codebook(
+        {**tensors, **velcodec.prior.build(steps, masses).tensors()}, {**before.card, "usual_step": 0.075}
+    )
+    assert [len(group) for group in table_groups(made)] == [1, 1, 1]
+    maps = normal("FlatFault_A", 6, 12)
+    usual, asked = fit_latents(maps, made, CPU, 0), fit_latents(maps, made, CPU, 0, psnr=20.0)
+    assert (usual.table == 0).all() and (asked.table == 2).all()
+    assert asked.rounded(made)[2].mean() < 0.8 * usual.rounded(made)[2].mean()
+
+
+def test_merging_keeps_the_mass() -> None:
+    low, mass = merged(-3, np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 2)  # -3 .. 1
+    assert low == -2
+    np.testing.assert_allclose(mass, [0.5, 0.5 + 2 + 1.5, 1.5 + 4 + 2.5, 2.5], atol=1e-6)
+
+
+def test_training_goes_on_from_a_choice(book: Codebook) -> None:
+    assert isinstance(book.decoder, ChoiceDecoder) and book.encoder is not None
+    nets = train.Networks(velcodec.decoders.build("warp", {}), AmortisedEncoder(), train.RateModel(10))
+    maps = torch.from_numpy(normal("CurveVel_A", 4, 3))
+    train._start_from(book, nets, train.Pool((("CurveVel_A", maps),)))
+    axis = torch.from_numpy(make_grid((70, 70)).z).float()
+    assert nets.encoder is not None
+    y = nets.encoder(maps)
+    z = torch.nn.functional.pad(book.encoder(maps), (1, 256 - 1 - book.decoder.warp.latent))
+    torch.testing.assert_close(y[:, : book.decoder.warp.latent], book.encoder(maps))
+    torch.testing.assert_close(
+        nets.decoder.grid(y, axis, axis), book.decoder.grid(z, axis, axis), atol=1e-4, rtol=1e-3
+    )  # type: ignore[operator]
+
+
+def test_files_of_both_sorts(book: Codebook, tmp_path: Path) -> None:
+    path = tmp_path / "book.safetensors"
+    save(book, path)
+    maps = np.concatenate([synth.generate(f, 2, 70, seed=4) for f in ("Style_A", "CurveVel_A")])
+    for latent in ("entropy", "int8", "fp16"):
+        target = tmp_path / f"{latent}.vlz"
+        velcodec.compress(
+            maps,
+            target,
+            latent_only=True,
+            latent=latent,
+            codebook=str(path),
+            effort=0,
+            embed_codebook="always",
+        )
+        back = np.asarray(velcodec.decompress(target))
+        off = ((back - maps) ** 2).mean((1, 2)) / np.ptp(maps, axis=(1, 2)) ** 2
+        assert (-10 * np.log10(off))[:2].min() > (30 if latent == "int8" else 38)
+        assert np.asarray(velcodec.decompress(target, shape=(105, 140))).shape == (4, 105, 140)
