@@ -26,8 +26,8 @@ from safetensors.numpy import load
 Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
-ENTROPY, RESIDUAL, MOST_TABLES = 16, 128, 112
-MODES, TILES, SECOND, THIRD = 1, 2, 4, 8  # features
+SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
+MODES, TILES, SECOND, THIRD, FOURTH = 1, 2, 4, 8, 16  # features
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 DICTIONARY = (
@@ -39,6 +39,7 @@ DICTIONARY = (
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
 DICTIONARY_3 = DICTIONARY.replace(b"velcodec-2", b"velcodec-3")
+DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_3}  # by coder
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -72,7 +73,8 @@ class File(NamedTuple):
 
 def coder_of(features: int) -> int:
     need(not features & THIRD or bool(features & SECOND), "feature 8 without 4")
-    return 3 if features & THIRD else 2 if features & SECOND else 1
+    need(not features & FOURTH or bool(features & THIRD), "feature 16 without 8")
+    return 1 + sum(bool(features & bit) for bit in (SECOND, THIRD, FOURTH))
 
 
 def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:
@@ -106,7 +108,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
     need(len(payload) <= 65536, "size of HEAD")
     coder = coder_of(features)
     if coder > 1:
-        inflate = zlib.decompressobj(-15, zdict=DICTIONARY if coder == 2 else DICTIONARY_3)
+        inflate = zlib.decompressobj(-15, zdict=DICTIONARIES[coder])
         try:
             payload, rest = inflate.decompress(payload, 65537), inflate.unused_data
         except zlib.error as error:
@@ -120,7 +122,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~15, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~31, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, maps_at = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -157,7 +159,7 @@ class Foot(NamedTuple):
 def foot_of(payload: bytes, coder: int, records: int, at: int, foot_at: int) -> Foot:
     """FOOT, which begins at `foot_at`, of a file whose MAPS sections begin at `at`."""
     codes = b""
-    if coder == 3:
+    if coder >= 3:
         payload, codes = counted_foot(payload, records)
     book_at, book_length, blocks = unpack("<QII", payload, 0)
     done, index = 0, []
@@ -194,7 +196,7 @@ def quality(path: str | Path) -> tuple[Array, Array]:
     file = parse(path)
     planes = np.frombuffer(file.quality, np.uint8).reshape(4, -1).astype(float)
     psnr, error = planes[0] + 256 * planes[1], planes[2] + 256 * planes[3]
-    step = {1: 0.05, 2: 0.25, 3: 0.5}[file.coder]
+    step = {1: 0.05, 2: 0.25}.get(file.coder, 0.5)
     bias, octave = (1024, 32) if file.coder == 1 else (256, 8)
     with np.errstate(over="ignore"):
         bound = np.where(error == 65535, np.inf, 2 ** ((error - bias) / octave))
@@ -298,11 +300,15 @@ def shuffle(v: Array) -> Array:
 
 
 class Decoder:
-    """The two families of decoders; `output` is (H, W)."""
+    """The three families of decoders; `output` is (H, W)."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: Book, prefix: str = "decoder.") -> None:
         self.family = book.family
-        self.w = {k[8:]: t.astype(float) for k, t in book.tensors.items() if k.startswith("decoder.")}
+        self.w = {
+            k.removeprefix(prefix): t.astype(float) for k, t in book.tensors.items() if k.startswith(prefix)
+        }
+        if book.family == "choice" and prefix == "decoder.":
+            self.under = Decoder(book, "decoder.warp.")
 
     def layer(self, name: str, v: Array) -> Array:
         """A linear layer over the first axis, or a convolution."""
@@ -317,7 +323,8 @@ class Decoder:
 
     def output(self, y: Array, height: int, width: int) -> Array:
         z, x = np.meshgrid(centres(height), centres(width), indexing="ij")
-        return {"warp": self.warp, "siren": self.siren}[self.family](y.astype(float), x, z)
+        families = {"warp": self.warp, "siren": self.siren, "choice": self.choice}
+        return families[self.family](y.astype(float), x, z)
 
     def warp(self, y: Array, x: Array, z: Array) -> Array:
         h = gelu(self.layer("seed", y)).reshape(64, 5, 5)
@@ -338,6 +345,16 @@ class Decoder:
         for name in ["first", *(f"hidden.{i}" for i in range(sum("hidden" in k for k in self.w) // 2))]:
             h = np.sin(30 * self.layer(name, h))
         return np.asarray(self.layer("out", h)[0])
+
+    def choice(self, y: Array, x: Array, z: Array) -> Array:
+        if not y[0] > 0:
+            numbers = self.under.w["seed.weight"].shape[1]
+            return self.under.warp(y[1 : 1 + numbers], x, z)
+        out = np.zeros(x.shape)
+        for number, (k, down) in zip(y[1:], self.w["cosines.waves"], strict=True):
+            gain = math.sqrt((2 if k else 1) / 70) * math.sqrt((2 if down else 1) / 70)
+            out += number * gain * np.cos(math.pi * k * (x + 1) / 2) * np.cos(math.pi * down * (z + 1) / 2)
+        return out
 
 
 # 9: the adaptive coder
@@ -525,12 +542,17 @@ def layered(
     bounds: tuple[float, float],
     unit: float,
     version: int,
+    soft: Sequence[int | None] | None = None,
 ) -> list[Array]:
-    """Maps in the dtype; those in steps in float64, not yet clipped."""
+    """Maps in the dtype; those in steps in float64, not yet clipped. `soft` has p of kinds 9 + p, None of others."""
     coder = Coder(data)
-    model, codes = layers_model(coder, version), code_model(coder)
+    models, codes = dict[int | None, Model](), code_model(coder)
     maps, room = [], 268435456
-    for (rows, columns), in_steps in zip(shapes, stepped, strict=True):
+    for shape, in_steps, p in zip(shapes, stepped, soft or [None] * len(shapes), strict=True):
+        down, across = (1, 1) if p is None else PARTS_OF_CELLS[p]
+        rows, columns = shape[0] * down, shape[1] * across
+        need(p is None or rows * columns <= 67108864, "too large a record with smoothed edges")
+        model = models[p] if p in models else models.setdefault(p, layers_model(coder, version))
         worth = step(unit, codes.byte()) if in_steps else None
         base, span = span_of(bounds, worth)
         whole, count = whole_and_count(model)
@@ -543,18 +565,21 @@ def layered(
             values = patterns(coder, count, kind)
         if worth is not None:
             values = worth * values.astype(float)
+        if p is not None:
+            values = converted(np.clip(values, *bounds), dtype).astype(float)
         depths = layer_depths(model, count - 1, rows, columns, version)
         place = sum(
             (np.arange(rows)[:, None] >= np.array(d)[None] for d in depths), np.zeros((rows, columns), int)
         )
-        maps.append(values[place])
+        drawn = values[place]
+        maps.append(drawn if p is None else native(native(drawn, down).T, across).T)
     coder.end()
     return maps
 
 
 def layers_model(coder: Coder, version: int) -> Model:
     """The model `layers` at the start of a stream."""
-    if version == 3:
+    if version >= 3:
         return primed().copied(coder)
     return Model(coder, 8, 65536, 15, 6 if version == 1 else 12)
 
@@ -954,6 +979,26 @@ def converted(values: Array, dtype: np.dtype[Any]) -> Array:
     return (np.rint(values) if dtype.kind in "iu" else values).astype(dtype)
 
 
+# 10.7: smoothed edges
+
+PARTS_OF_CELLS = [(1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (8, 2)]  # down and across, by p
+TAPS = [0.00026386508273735414, 0.10645077197359151, 0.7865707258873422]
+TAPS += TAPS[1::-1]
+
+
+def native(v: Array, parts: int) -> Array:
+    """Lines (n x parts, m), each a part of a row, to rows (n, m)."""
+    n = len(v) // parts
+    if parts == 1:
+        u = [v[j // 2] for j in range(2 * n)]
+    else:
+        each = parts // 2
+        u = [reduce(np.add, v[each * j : each * (j + 1)]) / each for j in range(2 * n)]
+    around = [u[1], u[0], *u, u[-1], u[-2]]
+    b = [reduce(np.add, [t * around[j + k] for k, t in enumerate(TAPS)]) for j in range(2 * n)]
+    return np.stack([(b[2 * i] + b[2 * i + 1]) / 2 for i in range(n)])
+
+
 # 11: tiles
 
 
@@ -1005,6 +1050,7 @@ def known(kind: int, features: int) -> bool:
     plain = kind <= FP16 or ENTROPY <= kind < ENTROPY + MOST_TABLES
     late = kind <= SMOOTH_EXACT or RESIDUAL <= kind < RESIDUAL + MOST_TABLES
     late = late or (kind == LAYERED_STEPS and bool(features & SECOND))
+    late = late or (SOFT <= kind < SOFT + len(PARTS_OF_CELLS) and bool(features & FOURTH))
     return plain or (late and bool(features & MODES))
 
 
@@ -1013,7 +1059,7 @@ def kinds_of(payload: bytes, count: int, features: int) -> tuple[bytes, int]:
     if features & SECOND and payload[:1] == b"\x02":
         _, length = unpack("<BI", payload, 0)
         need(length <= len(payload) - 5, "a stream passes the end")
-        model = "counted" if coder_of(features) == 3 else "code"
+        model = "counted" if features & THIRD else "code"
         return adaptive_bytes(payload[5 : 5 + length], [count], model), 5 + length
     return stream(payload, 0, count)
 
@@ -1052,7 +1098,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
 
     raw = [shapes[i][0] * shapes[i][1] * dtype.itemsize for i in of(EXACT)]
     own = [
-        of(LAYERED, LAYERED_STEPS),
+        of(LAYERED, LAYERED_STEPS, *range(SOFT, SOFT + len(PARTS_OF_CELLS))),
         of(EDGES, EDGES_EXACT),
         of(SMOOTH, SMOOTH_EXACT),
         of(*range(RESIDUAL, 256)),
@@ -1066,8 +1112,10 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
         found[i] = np.frombuffer(held[3][at : at + size], dtype).reshape(shapes[i])
         at += size
     if own[0]:
-        stepped = [data[i] == LAYERED_STEPS for i in own[0]]
-        drawn = layered(held[4], [shapes[i] for i in own[0]], stepped, dtype, (low, high), unit, file.coder)
+        stepped = [data[i] != LAYERED for i in own[0]]
+        soft = [data[i] - SOFT if data[i] >= SOFT else None for i in own[0]]
+        sides = [shapes[i] for i in own[0]]
+        drawn = layered(held[4], sides, stepped, dtype, (low, high), unit, file.coder, soft)
         for i, m, in_steps in zip(own[0], drawn, stepped, strict=True):
             found[i] = converted(np.clip(m, low, high), dtype) if in_steps else m.astype(dtype)
     corrections: dict[int, Array] = {}

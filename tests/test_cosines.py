@@ -19,7 +19,7 @@ from velcodec.fit import FLOOR, fit_latents, table_groups
 from velcodec.grid import make_grid
 from velcodec.smoothness import with_cosines
 from velcodec.synthesis import sample
-from velcodec.tables import merged
+from velcodec.tables import smoothed
 
 CPU = torch.device("cpu")
 WARP = "openfwi-2d-dev-2"
@@ -89,27 +89,20 @@ def test_error_and_bits_are_those_of_the_decode(book: Codebook) -> None:
 
 
 def test_wider_steps_reach_less_in_fewer_bytes() -> None:
-    """With tables of wider steps merged from its own, the network's latents come down to a PSNR that is asked for."""
+    """With tables of wider steps too, the network's latents come down to a PSNR that is asked for."""
     before = load_codebook(WARP)
-    p, t = before.prior, 3
-    masses = [[(int(p.low[t, d]), p.table(t, d).astype(float)) for d in range(256)]]
-    masses += [[merged(*mass, times) for mass in masses[0]] for times in (2, 4)]
-    steps = float(p.step[t]) * np.array([1, 2, 4], np.float32)
+    seen = fit_latents(normal("FlatFault_A", 60, 2), before, CPU, 0).latents.astype(np.float64)
+    steps = np.array([0.075, 0.15, 0.3], np.float32)
+    masses = [[smoothed(np.rint(seen[:, d] / step)) for d in range(256)] for step in steps]
     tensors = {k: v for k, v in before.tensors.items() if not k.startswith("prior.")}
     made = Codebook(
         {**tensors, **velcodec.prior.build(steps, masses).tensors()}, {**before.card, "usual_step": 0.075}
     )
-    assert [len(group) for group in table_groups(made)] == [1, 1, 1]
+    assert table_groups(made) == [[2], [1], [0]]
     maps = normal("FlatFault_A", 6, 12)
     usual, asked = fit_latents(maps, made, CPU, 0), fit_latents(maps, made, CPU, 0, psnr=20.0)
     assert (usual.table == 0).all() and (asked.table == 2).all()
     assert asked.rounded(made)[2].mean() < 0.8 * usual.rounded(made)[2].mean()
-
-
-def test_merging_keeps_the_mass() -> None:
-    low, mass = merged(-3, np.array([1.0, 2.0, 3.0, 4.0, 5.0]), 2)  # -3 .. 1
-    assert low == -2
-    np.testing.assert_allclose(mass, [0.5, 0.5 + 2 + 1.5, 1.5 + 4 + 2.5, 2.5], atol=1e-6)
 
 
 def test_training_goes_on_from_a_choice(book: Codebook) -> None:
@@ -146,3 +139,11 @@ def test_files_of_both_sorts(book: Codebook, tmp_path: Path) -> None:
         off = ((back - maps) ** 2).mean((1, 2)) / np.ptp(maps, axis=(1, 2)) ** 2
         assert (-10 * np.log10(off))[:2].min() > (30 if latent == "int8" else 38)
         assert np.asarray(velcodec.decompress(target, shape=(105, 140))).shape == (4, 105, 140)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0, 70.0, 0.5, None])
+def test_waves_that_cannot_be_are_refused(book: Codebook, bad: float | None) -> None:
+    waves = book.tensors["decoder.cosines.waves"].copy()
+    waves[3] = waves[4] if bad is None else bad
+    with pytest.raises(velcodec.CodebookError, match="waves"):
+        Codebook({**book.tensors, "decoder.cosines.waves": waves}, book.card)

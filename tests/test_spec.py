@@ -38,21 +38,24 @@ from velcodec import (
     quality,
     residual,
     smooth,
+    soft,
     synth,
     tiles,
     writer,
 )
-from velcodec.decoders import siren, warp
+from velcodec.decoders import choice, cosines, siren, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
 from velcodec.modes import Offer
 from velcodec.pixels import Integers, Model
+from velcodec.soft import Soft
 
 from . import spec_reader
 
 Compressed = Callable[..., Path]
 SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
-CODERS = {0: header.CODER_1, SECOND: header.CODER_2, THIRD: header.CODER_3}  # by the features of each
+FOURTH = THIRD | container.FEATURE_FOURTH
+CODERS = dict(zip((0, SECOND, THIRD, FOURTH), header.CODERS, strict=True))  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
 
@@ -189,8 +192,8 @@ def only(monkeypatch: pytest.MonkeyPatch, wanted: Kinds) -> None:
         return made
 
     zstd = modes.as_zstd
-    others = ("as_layers", "as_layers_in_steps", "as_exact", "as_quantised", "as_latents", "as_corrected")
-    for name in (*others, "as_zstd"):
+    layered = ("as_layers", "as_layers_in_steps", "as_soft")
+    for name in (*layered, "as_exact", "as_quantised", "as_latents", "as_corrected", "as_zstd"):
         monkeypatch.setattr(modes, name, held_to(getattr(modes, name)))
 
 
@@ -257,6 +260,30 @@ def test_the_reader_of_the_page_reads_every_kind_without_a_latent(
         np.testing.assert_allclose(spec_reader.quality(path), codes, rtol=1e-14)
 
 
+SOFT_CASES: dict[str, tuple[str, str, dict[str, Any], set[int]]] = {  # family, dtype, options, some p in them
+    "coarse": ("FlatFault_A", "<f4", {"psnr": 32.0}, {0}),
+    "curved": ("CurveFault_A", ">f4", {"psnr": 32.0}, {0, 1}),
+    "curved <i2": ("CurveFault_A", "<i2", {"psnr": 36.0}, {1, 2}),
+    "fine <f8": ("FlatFault_A", "<f8", {"psnr": 46.0, "effort": 3}, {3, 4, 5}),
+}
+
+
+@pytest.mark.parametrize("case", SOFT_CASES)
+def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Compressed) -> None:
+    family, dtype, options, among = SOFT_CASES[case]
+    array = synth.generate(family, 6, seed=7).astype(dtype)
+    path = compressed(array, **options)
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | FOURTH
+    assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
+    for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
+        assert mine.dtype == theirs.dtype == array.dtype
+        assert mine.tobytes() == theirs.tobytes()
+    with velcodec.open(path) as archive:
+        assert "layered-soft" in archive.quality.mode
+        codes = [archive.quality.psnr, archive.quality.max_error]
+        np.testing.assert_allclose(spec_reader.quality(path), codes, rtol=1e-14)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_slices_of_a_volume_lie_along_the_axis_of_the_head(axis: int, compressed: Compressed) -> None:
     volume = np.arange(5 * 6 * 7, dtype="<i2").reshape(5, 6, 7) // 40
@@ -315,6 +342,85 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(coder: str,
     np.testing.assert_allclose(mine, theirs, rtol=0, atol=0.5)
 
 
+CHOICE: dict[str, Any] = {
+    "latent": 12,
+    "warp": {"latent": 8, "features": 3, "channels": 2, "samples": 24, "width": 8},
+}
+
+
+def choice_codebook() -> codebook.Codebook:
+    """A small one of random weights: two table sets, of layers and of cosines, one number's as large as may be."""
+    torch.manual_seed(3)
+    built = decoders.build("choice", CHOICE)
+    assert isinstance(built, choice.ChoiceDecoder)
+    corners = torch.tensor([[0, 0], [0, 69], [69, 0], [69, 69]])
+    built.cosines.waves.copy_(torch.cat([corners, torch.tensor([[k % 5 + 1, 7 - k] for k in range(7)])]))
+    tensors = {f"decoder.{k}": v.numpy().astype(np.float16) for k, v in built.state_dict().items()}
+    k = np.arange(-30, 31)
+    numbers = [(-30, np.exp(-np.abs(k) / 9.0))] * 10
+    wide = [(-2000, np.ones(prior.MAX_SIZE))]
+    made = prior.build(
+        np.array([0.2, 1.5], np.float32), [[(low, np.ones(2)), *wide, *numbers] for low in (-1, 1)]
+    )
+    decoding = {"decoder": "choice", "options": CHOICE, "normalisation": [3000.0, 1500.0]}
+    card = {"id": "choice", "version": 1, "decoding": decoding, "encoder": None, "rate": 1e-3}
+    return codebook.Codebook({**tensors, **made.tensors()}, {**card, "drift_bound": 1e-3})
+
+
+def test_the_reader_of_the_page_reads_latents_of_a_choice() -> None:
+    """Of all sorts of latents, of layers and of cosines, a residual below some of each; y_0 = 0 is of layers."""
+    book, rng = choice_codebook(), np.random.default_rng(24)
+    d, low, high = book.latent, book.prior.low, [book.prior.high(t) + 1 for t in (0, 1)]
+    starts = [container.KIND_ENTROPY, container.KIND_RESIDUAL]
+    kinds = [start + t for start in starts for t in (0, 1, 1, 0)]
+    kinds += [container.KIND_INT8] * 3 + [container.KIND_FP16] * 3
+    shapes = [(70, 70)] * 4 + [(5, 6), (3, 9), (6, 2), (4, 4)] + [(20, 31)] * 6
+    q = {t: rng.integers(low[t], high[t], (4, d)).astype(np.int32) for t in (0, 1)}
+    for t in (0, 1):
+        q[t][:, 1] = rng.integers(-40, 40, 4)
+    q[0][:, 0] = (0, -1, 0, -1)
+    eight = rng.integers(-90, 90, (3, d)).astype(np.int8)
+    half = rng.normal(0, 5, (3, d)).astype("<f2")
+    eight[:, 0], half[:, 0] = (-3, 0, 5), (0.01, 0, -0.01)
+    corrections = [Integers(of_values(rng, shape, 30), 131) for shape in shapes[4:8]]
+    head = a_header(shape=[14, 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
+    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": d}
+    fields = header.from_json(head)
+    made = blocks.Block(
+        kinds=np.array(kinds, np.uint8),
+        entropy=entropy.encode(list(q.items()), book.models),
+        int8=b"".join(np.float32(0.1).tobytes() + row.tobytes() for row in eight),
+        fp16=half.tobytes(),
+        residual=pixels.encode(corrections, "smooth", 0)[0],
+    )
+    payload = blocks.pack_block(made, fields.features)
+    records = decoder.read_records(payload, shapes, fields, book)
+    assert {bool(y > 0) for y in records.latents[:8, 0]} == {True, False}
+    wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
+    theirs = decoder.decode_records(records, wanted, fields, book, torch.device("cpu"))
+    read = spec_reader.parse_book(codebook.to_bytes(book))
+    assert read.sha256 == book.sha256
+    mine = spec_reader.block(a_file(head), payload, shapes, [read])
+    for one, other, shape in zip(mine, theirs, shapes, strict=True):
+        assert one.shape == other.shape == shape
+        assert np.ptp(one) > 1
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
+
+
+def test_the_reader_of_the_page_reads_files_of_a_choice(compressed: Compressed, tmp_path: Path) -> None:
+    """Found by path or within the file; cosines are what maps take where the network is of random weights."""
+    book = tmp_path / "choice.safetensors"
+    codebook.save(choice_codebook(), book)
+    array = maps_of("Style_A", "Style_B", "FlatVel_A")
+    options = {**LATENT, "codebook": str(book), "effort": 2}
+    for embed in ("never", "always"):
+        path = compressed(array, **options, embed_codebook=embed)
+        read = np.stack(spec_reader.read(path, None if embed == "always" else book))
+        with velcodec.open(path, codebook=str(book)) as archive:
+            theirs = archive.read()
+        np.testing.assert_allclose(read, theirs, rtol=0, atol=1.5)
+
+
 @pytest.mark.parametrize("options", [LOSSLESS, {"max_error": 5.0}, {"psnr": 40.0}], ids=str)
 def test_the_reader_of_the_page_puts_tiles_side_by_side(
     options: dict[str, Any], compressed: Compressed, monkeypatch: pytest.MonkeyPatch
@@ -325,7 +431,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | THIRD
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | FOURTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -346,7 +452,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | THIRD
+    assert file.features == container.FEATURE_TILES | FOURTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -409,10 +515,10 @@ def test_both_readers_read_the_same_edges(model: Model) -> None:
     """Plateaus with slanted edges between them, smoothed or not, from calm maps to noise."""
     rng = np.random.default_rng(14)
     maps = []
-    for scale, soft, noise in ((3, 0, 0), (40, 2, 0), (5000, 5, 0), (700, 3, 9), (1 << 30, 4, 1 << 12)):
+    for scale, blur, noise in ((3, 0, 0), (40, 2, 0), (5000, 5, 0), (700, 3, 9), (1 << 30, 4, 1 << 12)):
         z, x = np.mgrid[:24, :19]
         q = sum(
-            rng.integers(-scale, scale + 1) * np.clip((z - a - b * x) / (soft + 1e-9), 0, 1)
+            rng.integers(-scale, scale + 1) * np.clip((z - a - b * x) / (blur + 1e-9), 0, 1)
             for a, b in zip(rng.uniform(0, 24, 4), rng.uniform(-2, 2, 4), strict=True)
         )
         whole = np.rint(q).astype(np.int64) + rng.integers(-noise, noise + 1, q.shape)
@@ -497,6 +603,97 @@ def test_both_readers_read_the_same_layers(coder: int, monkeypatch: pytest.Monke
     for m, other, one, (height, _) in zip(maps, theirs, mine, shapes, strict=True):
         np.testing.assert_array_equal(as_page_reads(m, height, bounds, "<f4"), one)
         np.testing.assert_array_equal(as_page_reads(other, height, bounds, "<f4"), one)
+
+
+def a_file(head: dict[str, Any], features: int | None = None) -> spec_reader.File:
+    """What the page's reader knows of a file before it reads blocks; features are the header's, or others."""
+    made = header.from_json(head).features if features is None else features
+    return spec_reader.File(b"", made, head, [], [], None, b"")
+
+
+def soft_block(rng: np.random.Generator, head: dict[str, Any]) -> tuple[blocks.Block, list[tuple[int, int]]]:
+    """Records of some shapes with smoothed edges, two of each p, among layered ones."""
+    plain = [container.KIND_LAYERED, container.KIND_LAYERED_STEPS]
+    kinds = rng.permutation([*plain, *plain, *decoder.SOFT_KINDS, *decoder.SOFT_KINDS]).tolist()
+    sides = [(1, 1), (1, 4), (5, 1), (2, 3), (7, 6), (16, 9), (12, 12)]
+    shapes = [sides[i % len(sides)] for i in range(len(kinds))]
+    stored: list[Any] = []
+    for kind, (h, w) in zip(kinds, shapes, strict=True):
+        parts = container.PARTS[kind - container.KIND_SOFT] if kind in decoder.SOFT_KINDS else (1, 1)
+        rows, columns, count = h * parts[0], w * parts[1], int(rng.integers(1, 7))
+        depths = np.sort(rng.integers(-2, rows + 3, (count - 1, columns)), 0).clip(0, rows).astype(np.int64)
+        if kind == container.KIND_LAYERED:
+            stored.append(Layered(rng.permutation(2900)[:count].astype(head["dtype"]), depths))
+            continue
+        code = int(rng.integers(118, 150))
+        values = rng.permutation(int(3000 / residual.step(UNIT, code)))[:count].astype(np.int64)
+        if count > 4:
+            values[-1] = values[0]  # a value twice
+        layered = Layered(values, depths, code)
+        stored.append(Soft(layered, parts) if kind in decoder.SOFT_KINDS else layered)
+    heights = [h for h, _ in shapes]
+    data, _ = modes.encode_layers(stored, heights, header.from_json(head))
+    return blocks.Block(np.array(kinds, np.uint8), layers=data), shapes
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", ">i2", "|u1"])
+def test_both_readers_read_the_same_smoothed_edges(dtype: str) -> None:
+    """Records of one row or column too, in any order, values past the range and values that come twice."""
+    rng = np.random.default_rng(21)
+    most = 200.25 if dtype == "|u1" else 2999.5
+    head = a_header(shape=[16, 4, 4], range=[-3.5, most], dtype=dtype, unit=UNIT)
+    block, shapes = soft_block(rng, head)
+    fields = header.from_json(head)
+    payload = blocks.pack_block(block, fields.features)
+    records = decoder.read_records(payload, shapes, fields, None)
+    mine = spec_reader.block(a_file(head), payload, shapes, [])
+    for i, (shape, one) in enumerate(zip(shapes, mine, strict=True)):
+        theirs = decoder.as_samples(records.stored[i], shape, fields)
+        assert one.shape == theirs.shape == shape
+        assert one.dtype == theirs.dtype == np.dtype(dtype)
+        assert one.tobytes() == theirs.tobytes()
+    for damaged in (b"", block.layers[: len(block.layers) // 2], block.layers + b"abcd"):
+        wrong = blocks.pack_block(blocks.Block(block.kinds, layers=damaged), fields.features)
+        with pytest.raises(velcodec.FormatError):
+            decoder.read_records(wrong, shapes, fields, None)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.block(a_file(head), wrong, shapes, [])
+
+
+def test_smoothed_edges_of_another_coder_are_refused() -> None:
+    rng = np.random.default_rng(22)
+    block, shapes = soft_block(rng, a_header(unit=UNIT, range=[0.0, 3000.0]))
+    one = int(np.flatnonzero(block.kinds >= container.KIND_SOFT)[0])
+    for made, own in (
+        (block, shapes),
+        (blocks.Block(block.kinds[one : one + 1], layers=b"abcd"), shapes[:1]),
+    ):
+        for coder in header.CODERS[:3]:
+            head = a_header(unit=UNIT, range=[0.0, 3000.0], coder=coder)
+            fields = header.from_json(head)
+            payload = blocks.pack_block(made, fields.features)
+            with pytest.raises(velcodec.FormatError, match="kind is not known"):
+                decoder.read_records(payload, own, fields, None)
+            with pytest.raises(spec_reader.SpecError, match="kind that is not known"):
+                spec_reader.block(a_file(head), payload, own, [])
+
+
+@pytest.mark.parametrize("p", range(len(container.PARTS)))
+def test_too_large_records_with_smoothed_edges_are_refused(p: int) -> None:
+    """Those as large as they may be are refused for the step of 0, under which whole values are none."""
+    down, across = container.PARTS[p]
+    head = a_header(unit=0.0, range=[0.0, 3000.0])
+    fields = header.from_json(head)
+    made = blocks.Block(np.array([container.KIND_SOFT + p], np.uint8), layers=b"\0")
+    payload = blocks.pack_block(made, fields.features)
+    for more in (0, 1):
+        shape = ((1 << 13) // down, (1 << 13) // across + more)
+        with pytest.raises(velcodec.FormatError) as theirs:
+            decoder.read_records(payload, [shape], fields, None)
+        with pytest.raises(spec_reader.SpecError) as mine:
+            spec_reader.block(a_file(head), payload, [shape], [])
+        assert ("larger than it may be" in str(theirs.value)) == bool(more)
+        assert ("too large" in str(mine.value)) == bool(more)
 
 
 def test_the_integers_of_a_range_are_those_of_the_page() -> None:
@@ -586,7 +783,7 @@ def test_both_readers_read_the_same_headers(features: int) -> None:
             with pytest.raises((spec_reader.SpecError, ValueError)):
                 spec_reader.header_of(other, features)
     if features:
-        words = container.HEADER_DICTIONARY_3 if features == THIRD else container.HEADER_DICTIONARY
+        words = container._dictionary(features)
         packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=words)
         data = json.dumps({**longest, "more": "x" * (room + 1)}, separators=(",", ":")).encode()
         over = packer.compress(data) + packer.flush()
@@ -670,12 +867,12 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
 def test_both_readers_refuse_features_that_the_file_has_not(
     name: str, compressed: Compressed, tmp_path: Path
 ) -> None:
-    """No checksum covers these bits; among the others is feature 8 without 4."""
+    """No checksum covers these bits; among the others is feature 8 without 4, and 16 without 8."""
     array = synth.generate("CurveVel_A", 1, seed=5)[0, :20, :20]
     path = GOLDEN[0].parents[1] / f"{name}.vlz" if name else compressed(array, lossless=True)
     data, changed = path.read_bytes(), tmp_path / "changed.vlz"
     own = container.unpack_prologue(data[:16])
-    for features in range(32):
+    for features in range(2 * (container.KNOWN_REQUIRED_FEATURES + 1)):
         changed.write_bytes(data[:10] + struct.pack("<H", features) + data[12:])
         if features == own:
             restored = velcodec.decompress(changed)
@@ -887,13 +1084,21 @@ def test_prologue() -> None:
         (container.FEATURE_TILES, "tiles"),
         (container.FEATURE_SECOND, "second"),
         (container.FEATURE_THIRD, "third"),
+        (container.FEATURE_FOURTH, "fourth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third = container.FEATURE_SECOND, container.FEATURE_THIRD
-    stated = f"**coder 3** with features {second} and {third}, of **coder 2** with {second} alone, of **coder 1** with "
-    assert f"{stated}neither; {third} without {second} is refused." in " ".join(PAGE.split())
+    second, third, fourth = (bit for bit, _ in named[2:])
+    stated = (
+        f"**coder 4** with features {second}, {third} and {fourth}, of **coder 3** with {second} and {third}, of "
+        f"**coder 2** with {second} alone, of **coder 1** with none of them; "
+        f"{third} without {second} and {fourth} without {third} are refused."
+    )
+    assert stated in " ".join(PAGE.split())
+    assert [sum(bit for bit, _ in named[2 : 2 + k]) for k in range(4)] == list(CODERS)
+    soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
+    assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
     assert rows[3][3].endswith("none is defined, 0")
     assert struct.unpack(layout([row[1] for row in rows]), container.pack_prologue())[3:] == (
         0,
@@ -936,7 +1141,7 @@ def test_head() -> None:
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
     assert made.features == container.KNOWN_REQUIRED_FEATURES
-    assert a_header()["coder"] == header.CODER_3
+    assert a_header()["coder"] == header.CODER_4
     for features, coder in CODERS.items():
         assert header.from_json(a_header(coder=coder)).features == features
     assert says("HEAD", f"at most {container.MAX_HEADER} bytes")
@@ -947,10 +1152,12 @@ def test_head() -> None:
     dictionary = "".join(line.strip() for line in lines[2].splitlines()).encode()
     assert dictionary == container.HEADER_DICTIONARY == spec_reader.DICTIONARY
     assert len(dictionary) == int(lines[1])
-    assert says("HEAD", f"In coder 3 the dictionary has {header.CODER_3} for {header.CODER_2}.")
+    assert says("HEAD", f"In coders 3 and 4 the dictionary has {header.CODER_3} for {header.CODER_2}.")
     assert dictionary.count(header.CODER_2.encode()) == 1
-    dictionary = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
-    assert dictionary == container.HEADER_DICTIONARY_3 == spec_reader.DICTIONARY_3
+    third = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
+    by_coder = {SECOND: dictionary, THIRD: third, FOURTH: third}
+    assert {features: container._dictionary(features) for features in by_coder} == by_coder
+    assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
     dtypes = {np.dtype(order + code).str for order in "<>" for code in codes[1].split()}
@@ -1025,16 +1232,18 @@ def test_maps() -> None:
         for name, number in vars(container).items()
         if name.startswith("KIND_")
     }
-    starts = {"entropy", "residual"}
+    starts = {"soft": " + p", "entropy": " + t", "residual": " + t"}
     assert {name: kind for kind, name, *_ in kinds} == {
-        name: f"{number} + t" if name in starts else str(number) for name, number in numbers.items()
+        name: f"{number}{starts.get(name, '')}" for name, number in numbers.items()
     }
+    counts = {"p": len(container.PARTS), "t": container.MAX_TABLES}
     for kind, _, needed, _ in kinds:
-        number = np.array([int(kind.split()[0])], np.uint8)
+        first, _, letter = kind.partition(" + ")
+        number = np.arange(int(first), int(first) + counts.get(letter, 1), dtype=np.uint8)
         bits = sum(int(bit) for bit in needed.split(", "))
         for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
-            assert blocks.known_kinds(number, features)[0] == (bits & ~features == 0)
-    assert says("MAPS", f"t is at most {container.MAX_TABLES - 1}.")
+            assert (blocks.known_kinds(number, features) == (bits & ~features == 0)).all()
+    assert says("MAPS", f"p is at most {counts['p'] - 1}, t at most {counts['t'] - 1}.")
     for features in range(container.KNOWN_REQUIRED_FEATURES + 1):
         found = [spec_reader.known(kind, features) for kind in range(256)]
         np.testing.assert_array_equal(found, blocks.known_kinds(np.arange(256, dtype=np.uint8), features))
@@ -1074,11 +1283,11 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, quality.COARSER]
-    steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales, 1))
+    assert scales == [quality.FINE, quality.COARSE, quality.COARSER, quality.COARSER]
+    steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
-    assert errors[2] == errors[1]  # what is said of coder 2 holds for coder 3
+    assert errors[3] == errors[2] == errors[1]  # what is said of coder 2 holds for the later ones
     assert says(
         "FOOT and tail", f"those of the {start} bytes before the index, of the index, and of the quality"
     )
@@ -1140,7 +1349,7 @@ def test_adaptive_coder() -> None:
 
 
 def test_adaptive_streams() -> None:
-    models, integers_of, neighbours_seen, candidates, weights, roots, values = tables("Adaptive streams")
+    models, integers_of, neighbours_seen, candidates, weights, roots, values, *_ = tables("Adaptive streams")
     near, calm = edges.fresh(2)
     memories = {
         "layers, coder 1": (layer_models.fresh(1), layer_models.SPEED_1),
@@ -1160,7 +1369,7 @@ def test_adaptive_streams() -> None:
     for coder in (1, 2, 3):
         p, _, w = layer_models.fresh(coder)
         assert (*p.shape, len(w)) == shape
-    assert [row[0] for row in integers_of] == ["3", "8"]
+    assert [row[0] for row in integers_of] == ["3", "8, 9 + p"]
     assert len(neighbours_seen) == 7
     assert [row[2] for row in candidates] == ["way", *(f"{k * edges.WAYS} + way" for k in (1, 2, 3))]
     assert says("Edges", f"signed(h, {4 * edges.WAYS} + way, {edges.WAYS})")
@@ -1177,7 +1386,7 @@ def test_adaptive_streams() -> None:
     assert [root for _, root in roots] == [repr(root) for root in residual.ROOTS]
     assert list(residual.ROOTS) == spec_reader.ROOTS
     assert says("Values", f"k = code - {residual.CODE_ZERO};")
-    assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "128 + t"]
+    assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "9 + p", "128 + t"]
     for code in range(256):
         assert residual.step(1.37, code) == spec_reader.step(1.37, code)
     assert says("Layers", f"L values, 1 to {layer_models.MAX_LAYERS},")
@@ -1215,6 +1424,19 @@ def test_primer() -> None:
     assert (maps, (rows, columns)) == (spec_reader.PRIMER_MAPS, spec_reader.PRIMER_SHAPE)
 
 
+def test_smoothed_edges() -> None:
+    title = "Smoothed edges"
+    sides, taps = tables(title)
+    assert [[int(n) for n in row] for row in sides] == [[p, *own] for p, own in enumerate(container.PARTS)]
+    assert list(container.PARTS) == spec_reader.PARTS_OF_CELLS
+    assert says(title, f"where (h x down) x (w x across) is above {decoder.MAX_FINE}.")
+    stated = {int(k): row[1] for row in taps for k in row[0].split(", ")}
+    assert [stated[k] for k in range(5)] == [repr(tap) for tap in soft.TAPS.tolist()]
+    assert soft.TAPS.tolist() == spec_reader.TAPS
+    assert says(title, f"t[k] are exp(-{1 / (2 * soft.SIGMA**2):g} (k - 2)^2) over the sum of these five:")
+    assert says("Other grids", f"a Gaussian with a standard deviation of {soft.BROAD} whole cells")
+
+
 def test_what_a_decode_may_differ_by() -> None:
     """Every kind of the page is either the same everywhere or has a latent."""
     (rows,) = tables("What a decode may differ by")
@@ -1246,13 +1468,24 @@ def test_codebooks() -> None:
     assert {k.split(".")[0] for k in book.tensors} == {row[0].split(".")[0] for row in tensors}
     named = re.search(r"family, (.*?)\)", section("Codebooks").replace("`", ""))
     assert named
-    assert set(named[1].split(" or ")) == set(decoders.FAMILIES)
+    assert set(re.split(" or |, ", named[1])) == set(decoders.FAMILIES)
 
 
 def test_decoder_warp() -> None:
-    (layers,) = tables("Decoder `warp`")
     latent, c, r, samples, width = 7, 4, 3, 24, 5
     built = warp.WarpDecoder(latent, features=c, channels=r, samples=samples, width=width)
+    check_layers_of_warp(built, latent, c, r, samples, width)
+    native, side, span = warp.NATIVE, warp.SIDE, warp.PROFILE_SPAN
+    assert says("Decoder `warp`", f"({native} x / {side}, {native} z / {side})")
+    assert says("Decoder `warp`", f"C channels of {side} x {side}")
+    assert says("Decoder `warp`", f"(z + s) / {span}")
+
+
+def check_layers_of_warp(
+    built: warp.WarpDecoder, latent: int, c: int, r: int, samples: int, width: int
+) -> None:
+    """The page's table of layers against a decoder."""
+    (layers,) = tables("Decoder `warp`")
     shapes = {k: list(v.shape) for k, v in built.state_dict().items()}
     values = {"4 C": 4 * c, "D": latent, "R x samples": r * samples, "width": width}
     values |= {"C - 1 + R": c - 1 + r, "C - 1 + R + 2": c - 1 + r + 2}
@@ -1261,12 +1494,23 @@ def test_decoder_warp() -> None:
         assert shapes.pop(f"{name}.weight") == stated
         assert shapes.pop(f"{name}.bias", None) == (None if name == "skip" else stated[:1])
     assert not shapes
-    native, side, span = warp.NATIVE, warp.SIDE, warp.PROFILE_SPAN
-    assert says("Decoder `warp`", f"({native} x / {side}, {native} z / {side})")
-    assert says("Decoder `warp`", f"C channels of {side} x {side}")
-    assert says("Decoder `warp`", f"(z + s) / {span}")
 
 
 def test_decoder_siren() -> None:
     assert says("Decoder `siren`", f"h = sin({siren.W0:g} (first [x, z, y]))")
     assert says("Decoder `siren`", f"h = sin({siren.W0:g} (hidden.i h))")
+
+
+def test_decoder_choice() -> None:
+    title, d, n = "Decoder `choice`", 12, 7
+    built = choice.ChoiceDecoder(d, {"latent": n, "features": 4, "channels": 3, "samples": 24, "width": 5})
+    check_layers_of_warp(built.warp, n, 4, 3, 24, 5)
+    names = set(built.state_dict())
+    assert {name for name in names if not name.startswith("warp.")} == {"cosines.waves"}
+    assert says(title, "decoder.warp.seed.weight")
+    assert "warp.seed.weight" in names
+    assert built.cosines.waves.shape == (d - 1, 2)
+    assert says(title, "decoder.cosines.waves, f16 (D - 1, 2), holds a wave a row")
+    native = cosines.NATIVE
+    assert says(title, f"a(0) = sqrt(1 / {native}); a(j) = sqrt(2 / {native}) for j > 0")
+    assert says(title, f"integers from 0 to {native - 1}.")

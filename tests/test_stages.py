@@ -44,7 +44,7 @@ def test_bits_are_those_of_the_tables() -> None:
                 assert bits.item() == pytest.approx(16 - np.log2(f), abs=1e-4)
                 y[d] -= 2 * len(prior.table(t, d))
                 whole = prior.bits(torch.from_numpy(y[None]), torch.tensor([t])).sum(1)
-                torch.testing.assert_close(prior.integer_bits(torch.from_numpy(y[None]), t), whole)
+                torch.testing.assert_close(prior.integer_bits(torch.from_numpy(y[None]), t).sum(1), whole)
 
 
 def test_bits_between_and_beyond_the_integers() -> None:
@@ -147,6 +147,9 @@ def test_streams_that_cannot_be_are_refused() -> None:
 
 # Container
 
+SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
+CODERS = (0, SECOND, THIRD, THIRD | container.FEATURE_FOURTH)  # features of each
+
 
 def test_a_section_byte_for_byte() -> None:
     section = container.pack_section(Section(b"MAPS", 1, 2, b"abc"))
@@ -187,7 +190,7 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
         entries.append(Entry(offset, 100 + count, maps, count))
         maps, offset = maps + count, offset + 100 + count
     psnr, error = (rng.integers(0, 65536, maps).astype(np.uint16) for _ in range(2))
-    for features in (0, container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD):
+    for features in CODERS:
         packed = container.pack_footer(Footer(entries, (offset, 50), psnr, error), features)
         footer = container.unpack_footer(packed, offset + 50, features)
         assert footer.entries == entries
@@ -198,7 +201,7 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
             container.unpack_footer(packed + b"left over", offset + 50, features)
 
 
-@pytest.mark.parametrize("features", [0, container.FEATURE_SECOND | container.FEATURE_THIRD])
+@pytest.mark.parametrize("features", CODERS)
 def test_indexes_that_cannot_be_are_refused(features: int) -> None:
     codes = np.zeros(4, np.uint16)
     good = [Entry(16, 40, 0, 2), Entry(56, 40, 2, 2)]

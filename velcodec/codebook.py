@@ -71,6 +71,7 @@ class Codebook:
             self.prior = Prior(*(tensors[f"prior.{name}"] for name in ("step", "low", "size", "frequency")))
             self.encoder = AmortisedEncoder(**card["encoder"]) if card.get("encoder") is not None else None
             _fill(self.decoder, tensors, "decoder.")
+            decoders.check(self.decoder)
             if self.encoder is not None:
                 _fill(self.encoder, tensors, "encoder.")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

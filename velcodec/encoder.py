@@ -133,6 +133,9 @@ def _try_latents(
                 part = modes.as_corrected(own.some(left), latents.some(left), header, request, drift)
                 modes.take(best, part, [rows[i] for i in left])
             keep = _promising(offer, own, best.bytes[rows], latents, request)
+            keep &= ~np.isin(
+                latents.kinds - container.KIND_ENTROPY, codebook.smooth_tables
+            )  # those are not searched
             rows = [row for row, k in zip(rows, keep, strict=True) if k]
             if not rows:
                 break
@@ -141,7 +144,7 @@ def _try_latents(
 
 def _promising(
     offer: Offer, maps: Maps, best: NDArray[np.float64], latents: modes.Latents, request: Request
-) -> list[bool]:
+) -> NDArray[np.bool_]:
     """Maps (n,) whose latents, searched for, may come to what is asked in fewer bytes than the best so far."""
     wanted = [
         request.least_psnr
@@ -149,10 +152,7 @@ def _promising(
         else 20 * float(np.log10(max(span, 1e-30) / request.max_error)) + CREST
         for span in maps.spans
     ]
-    return [
-        bool(psnr + IN_REACH >= want and size < cost)
-        for psnr, want, size, cost in zip(offer.psnr, wanted, latents.bytes, best, strict=True)
-    ]
+    return (offer.psnr + IN_REACH >= np.array(wanted)) & (latents.bytes < best)
 
 
 def _by_shape(maps: Maps, rows: Sequence[int]) -> list[list[int]]:

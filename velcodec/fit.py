@@ -35,7 +35,7 @@ HOPE_NATS, HOPE_BITS = (
     1.2,
     0.75,
 )  # what a search may win: of log NMSE (5 dB), and the share of the bits it may leave
-ROUNDING_NATS = 1.2  # of log NMSE that a search on rounded latents may win back
+ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
 
 
@@ -182,7 +182,8 @@ def _searched(
         else:
             some = left
         if len(some):
-            found, off = _rounds(Target(v[some], codebook), free[some], tables, steps, limit[some])
+            rounds = ROUNDS if psnr is None or group is groups[-1] else 1
+            found, off = _rounds(Target(v[some], codebook), free[some], tables, steps, limit[some], rounds)
             less = off < best[some]
             better = some[less]
             z[better], table[better], best[better] = found[less], tables[less], off[less]
@@ -232,11 +233,13 @@ def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:
         return torch.tensor(tables, device=z.device)[torch.stack(bits).argmin(0)]
 
 
-def _rounds(target: Target, z: Tensor, table: Tensor, steps: int, limit: Tensor) -> tuple[Tensor, Tensor]:
+def _rounds(
+    target: Target, z: Tensor, table: Tensor, steps: int, limit: Tensor, rounds: int
+) -> tuple[Tensor, Tensor]:
     """Rounded latents (B, D) searched for until their log NMSE (B,) is within a limit, and that."""
     z, off = z.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(z), device=z.device)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         some = Target(target.v[left], target.codebook)
         z[left] = _search(some, z[left], table[left], steps, rounded=True)
         with torch.no_grad():

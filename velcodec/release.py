@@ -21,7 +21,7 @@ from .grid import make_grid
 from .prior import Prior
 from .smoothness import with_cosines
 from .synthesis import sample
-from .tables import logistic, merged, smoothed, trimmed
+from .tables import logistic, smoothed, trimmed
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
 COARSE = 0.5  # step of the table sets, relative to the one trained with
@@ -146,13 +146,11 @@ def _seen_prior(
     for step, of_step in ((coarse, kinds), (coarse * FINE / COARSE, FINE_KINDS)):
         for families in of_step:
             found = _latents_of(families, book, pool, effort, device, rounded=step == coarse)
-            if len(found):
-                q = np.rint(found.astype(np.float64) / step)
-                steps.append(step)
+            wide = step == coarse and families not in FLAT_KINDS
+            for times in (1, *TIMES) if wide and len(found) else (1,) * bool(len(found)):
+                q = np.rint(found.astype(np.float64) / (step * times))
+                steps.append(step * times)
                 masses.append([smoothed(q[:, d]) for d in range(book.latent)])
-                if step == coarse and families not in FLAT_KINDS:
-                    steps += [step * times for times in TIMES]
-                    masses += [[merged(*mass, times) for mass in masses[-1]] for times in TIMES]
     return prior.build(np.array(steps, np.float32), masses)
 
 

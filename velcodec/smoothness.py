@@ -22,17 +22,8 @@ from .grid import centres
 from .prior import TABLE_BITS, Prior
 from .tables import smoothed, trimmed
 
-SILENT = 0.05  # bits that a number may carry in every table set and still be left out
-STEPS = (
-    1.6,
-    1.0,
-    0.64,
-    0.4,
-    0.25,
-    0.16,
-    0.1,
-    0.064,
-)  # of cosines: the coarsest keeps about 25 dB, the finest 48
+SILENT = 0.1  # bits that a number may carry in every table set of the usual steps and still be left out
+STEPS = (1.6, 1.0, 0.64, 0.4, 0.25, 0.16, 0.1)  # of cosines: the coarsest keeps 25 dB or so, the finest 45
 PRICE = 0.12  # of a bit, in squared steps, at which table sets are filled
 ROUNDS = 3  # of filling tables with integers that are cheap under the last ones
 MAPS = 3000  # training maps of each kind
@@ -42,7 +33,8 @@ Mass = tuple[int, NDArray[np.float64]]
 
 def with_cosines(book: Codebook, kinds: Sequence[NDArray[np.float32]]) -> Codebook:
     """A warp codebook with cosines, its tables filled with some kinds of normalised smooth maps (n, 70, 70)."""
-    kept = np.flatnonzero(_entropies(book.prior).max(0) > SILENT)
+    usual = book.prior.step <= book.usual_step
+    kept = np.flatnonzero(_entropies(book.prior)[usual].max(0) > SILENT)
     latent, card = book.latent, copy.deepcopy(book.card)
     kept = kept[: latent - 1]
     decoding = card["decoding"]

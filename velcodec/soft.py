@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from . import interfaces, layers
 from .layers import Layered
 
-SIGMA = 0.5  # samples of the finer grid
 BROAD = 0.31  # cells: the Gaussian that the blur and the mean come to together
 MAX_LAYERS = 12  # of a map that is looked at
 PLATEAU = 3  # samples with neighbours of their own value that make it a layer's
@@ -31,12 +30,15 @@ PRICES = (0.3, 0.1, 0.03, 0.01, 0.004, 0.0015)  # of a bit, as shares of the squ
 SLOW = 3  # place in PRICES of one that says that finer parts may take fewer bits
 
 
-def _taps() -> NDArray[np.float64]:
-    taps = np.exp(-0.5 * (np.arange(-2, 3) / SIGMA) ** 2)
-    return taps / taps.sum()
-
-
-TAPS = _taps()
+TAPS = np.array(  # exp(-(k / 0.5)^2 / 2) for k = -2 .. 2, over their sum
+    [
+        0.00026386508273735414,
+        0.10645077197359151,
+        0.7865707258873422,
+        0.10645077197359151,
+        0.00026386508273735414,
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -229,15 +231,21 @@ def cheapest(
     """
     best: tuple[Soft, float] | None = None
     for own in parts:
-        for place, price in enumerate(PRICES):
-            found, bits, error = _fitted(m, start, own, price * allowed)
+        kept: tuple[Soft, float] | None = None
+        dear, cheap = 0, len(PRICES)
+        while dear < cheap:  # the highest price that keeps the error
+            place = (dear + cheap) // 2
+            found, bits, error = _fitted(m, start, own, PRICES[place] * allowed)
             if error <= allowed:
-                if best is not None and bits >= best[1]:
-                    return best
-                best = found, bits
-                if place < SLOW:
-                    return best
-                break
+                kept, cheap = (found, bits), place
+            else:
+                dear = place + 1
+        if kept is not None:
+            if best is not None and kept[1] >= best[1]:
+                return best
+            best = kept
+            if cheap < SLOW:
+                return best
     return best
 
 

@@ -43,17 +43,6 @@ def smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
     return low, SEEN_WEIGHT * counts / counts.sum() + (1 - SEEN_WEIGHT) * heavy / heavy.sum()
 
 
-def merged(low: int, mass: NDArray[np.float64], times: int) -> tuple[int, NDArray[np.float64]]:
-    """Mass on integers low, low + 1, ... as it falls on those of a step some times as wide; halves go both ways."""
-    at = (low + np.arange(len(mass))) / times
-    down, up = np.ceil(at - 0.5).astype(int), np.floor(at + 0.5).astype(int)
-    first, last = int(down.min()), max(int(up.max()), int(down.min()) + 1)
-    out = np.full(last - first + 1, 1e-8 * mass.sum())
-    np.add.at(out, down - first, mass / 2)
-    np.add.at(out, up - first, mass / 2)
-    return first, out
-
-
 def trimmed(p: Prior) -> Prior:
     """A prior without the rare integers at the ends of its tables, which would take a third of its bytes."""
     low, size, tables = p.low.copy(), p.size.copy(), []

@@ -22,6 +22,12 @@ def build(family: str, options: dict[str, Any]) -> nn.Module:
         raise VersionError(f"decoder {family!r}: {error}; upgrade velcodec") from error
 
 
+def check(decoder: nn.Module) -> None:
+    """What shapes do not say of a decoder's tensors. Raises ValueError."""
+    if isinstance(decoder, ChoiceDecoder):
+        decoder.cosines.check()
+
+
 def sample_grid(decoder: nn.Module, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
     """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
     values: Tensor = decoder.grid(latents, z, x)  # type: ignore[operator]

@@ -32,6 +32,13 @@ class CosineDecoder(nn.Module):
         self.latent = latent
         self.register_buffer("waves", torch.zeros(latent, 2))
 
+    def check(self) -> None:
+        """Raises ValueError where `waves` are not whole numbers 0 .. 69, all different."""
+        waves = self.waves.cpu()
+        whole = bool(((waves >= 0) & (waves < NATIVE) & (waves == waves.floor())).all())
+        if not whole or len(torch.unique(waves, dim=0)) < len(waves):
+            raise ValueError("the waves of its cosines cannot be")
+
     def forward(self, latents: Tensor, points: Tensor) -> Tensor:
         """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2; differentiable in both."""
         basis = self._waves(points[..., 0], 0) * self._waves(points[..., 1], 1)
