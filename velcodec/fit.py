@@ -162,7 +162,7 @@ def _searched(
 ) -> tuple[Tensor, Tensor]:
     """Latents of the network (B, D) and their table sets (B,) after a search from a start.
 
-    From the coarsest of some steps on, until a PSNR is reached, or rounding costs no more than TOLERANCE.
+    From the coarsest of some steps on, until a PSNR is reached or rounding costs no more than TOLERANCE.
     """
     target = Target(v, codebook)
     free = _search(target, z, table, steps, rounded=False)
@@ -171,7 +171,7 @@ def _searched(
     with torch.no_grad():
         limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
     if psnr is not None:
-        limit = torch.full_like(limit, math.log(10 ** (-psnr / 10) + FLOOR))
+        limit = limit.clamp_min(math.log(10 ** (-psnr / 10) + FLOOR))
     z, best = free.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(v), device=v.device)
     for group in groups:

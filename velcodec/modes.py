@@ -324,7 +324,7 @@ def fitted(
     original = np.stack(maps.samples).astype(np.float64)
     normalised = ((original - header.offset) / header.scale).astype(np.float32)
     rounded = request.latent == "entropy"
-    fit = fit_latents(normalised, codebook, device, effort, rounded, request.goal)
+    fit = fit_latents(normalised, codebook, device, effort, rounded, _goal(maps, header, request, codebook))
     n = len(original)
     stored: list[Any]
     if rounded:
@@ -341,6 +341,15 @@ def fitted(
         stored, latents = list(half), quantise.from_fp16(half)
     values = sample(codebook, latents, make_grid(original.shape[1:]), device)
     return Latents(kinds.astype(np.uint8), stored, size, values)
+
+
+def _goal(maps: Maps, header: Header, request: Request, codebook: Codebook) -> float | None:
+    """The PSNR to fit latents for, so that what is asked still holds with the drift added."""
+    if request.goal is None or request.latent_only:
+        return request.goal
+    spans = maps.spans[maps.spans > 0]
+    share = codebook.drift * abs(header.scale) / _rms(float(spans.min()), request) if len(spans) else 1.0
+    return request.goal - 20 * math.log10(1 - min(share, 0.5))
 
 
 def as_latents(maps: Maps, latents: Latents, header: Header, request: Request, drift: float) -> Offer:

@@ -65,16 +65,16 @@ class Recipe:
     seed: int = 0
     weights: dict[str, float] = field(
         default_factory=lambda: {
-            "FlatVel_A": 0.07,
-            "FlatVel_B": 0.05,
-            "CurveVel_A": 0.16,
+            "FlatVel_A": 0.05,
+            "FlatVel_B": 0.03,
+            "CurveVel_A": 0.20,
             "CurveVel_B": 0.08,
-            "FlatFault_A": 0.14,
-            "FlatFault_B": 0.07,
-            "CurveFault_A": 0.13,
-            "CurveFault_B": 0.08,
-            "Style_A": 0.10,
-            "Style_B": 0.12,
+            "FlatFault_A": 0.22,
+            "FlatFault_B": 0.10,
+            "CurveFault_A": 0.22,
+            "CurveFault_B": 0.10,
+            "Style_A": 0.0,  # cosines' work: for their tables alone
+            "Style_B": 0.0,
         }  # fmt: skip
     )
 
@@ -112,10 +112,10 @@ def normalise(maps: NDArray[Any]) -> Tensor:
 
 
 def build_pool(recipe: Recipe, real: Mapping[str, NDArray[Any]], progress: Callable[[str], None]) -> Pool:
-    """Real maps by family, and `recipe.synthetic` maps of every family that the recipe weighs."""
+    """Real maps by family, and `recipe.synthetic` maps of every family that the recipe names, be it with weight 0."""
     sources = [(synth.canonical(family), normalise(maps)) for family, maps in real.items()]
     for family, weight in recipe.weights.items():
-        if weight > 0 and recipe.synthetic > 0:
+        if weight >= 0 and recipe.synthetic > 0:
             progress(f"making {recipe.synthetic} maps of {family}")
             made = synth.generate(family, recipe.synthetic, 70, seed=recipe.seed + 1)
             sources.append((synth.canonical(family), normalise(made)))

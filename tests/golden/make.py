@@ -14,12 +14,17 @@ import torch
 
 import velcodec
 from velcodec import codebook, decoders, encoder, modes, prior, synth
+from velcodec.decoders.choice import ChoiceDecoder
 
 HERE = Path(__file__).parent
 LATENT = 8
 DECODERS: dict[str, dict[str, Any]] = {
     "siren": {"latent": LATENT, "width": 24, "depth": 2, "split_init": True},
     "warp": {"latent": LATENT, "features": 3, "channels": 2, "samples": 24, "width": 8},
+    "choice": {
+        "latent": LATENT,
+        "warp": {"latent": 5, "features": 3, "channels": 2, "samples": 24, "width": 8},
+    },
 }
 
 
@@ -27,10 +32,21 @@ def tiny_codebook(family: str) -> codebook.Codebook:
     """A small codebook of random weights without an encoder network: two table sets, two steps."""
     torch.manual_seed(0)
     decoder = decoders.build(family, DECODERS[family])
+    if isinstance(decoder, ChoiceDecoder):
+        decoder.cosines.waves.copy_(torch.tensor([[0, 0], [0, 1], [1, 0], [0, 2], [1, 1], [3, 5], [69, 0]]))
     tensors = {f"decoder.{k}": v.numpy().astype(np.float16) for k, v in decoder.state_dict().items()}
     k = np.arange(-20, 21)
     masses = [[(-20, np.exp(-np.abs(k) / width)) for _ in range(LATENT)] for width in (3.0, 6.0)]
-    made = prior.build(np.array([0.2, 0.1], np.float32), masses)
+    steps = [0.2, 0.1]
+    if isinstance(decoder, ChoiceDecoder):  # and sets for cosines, which number 0 marks
+        for row in masses:
+            row[0] = (-1, np.array([1e-9, 1.0]))
+        wide = np.arange(-200, 201)
+        for width in (20.0, 40.0):
+            numbers = [(-200, np.exp(-np.abs(wide) / width))] * (LATENT - 1)
+            masses.append([(1, np.array([1.0, 1e-9])), *numbers])
+        steps += [2.0, 0.5]
+    made = prior.build(np.array(steps, np.float32), masses)
     for name in ("step", "low", "size", "frequency"):
         tensors[f"prior.{name}"] = getattr(made, name)
     card = {
@@ -50,6 +66,7 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     holed = maps[:, ::5, ::7].copy()
     holed[1, 2, 3] = np.nan
     style = synth.generate("Style_A", 2, (24, 30), seed=5)
+    styles = np.concatenate([synth.generate(f, 2, seed=5) for f in ("Style_A", "Style_B")])
     wide = synth.generate("FlatFault_A", 1, (80, 160), seed=5)[0]
     layers = synth.generate("CurveVel_A", 4, seed=5)
     uneven = layers + np.random.default_rng(5).uniform(-0.5, 0.5, layers.shape).astype(layers.dtype)
@@ -60,6 +77,11 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     return {
         "entropy": ("siren", maps, {"latent_only": True, "effort": 2}),
         "warp": ("warp", maps[:, None], {"latent_only": True, "effort": 2}),
+        "choice": ("choice", np.concatenate([maps, styles]), {"latent_only": True, "effort": 2}),
+        "choice-at-a-psnr": ("choice", styles, {"latent_only": True, "psnr": 12.0, "effort": 0}),
+        "choice-fp16": ("choice", styles, {"latent_only": True, "latent": "fp16", "effort": 0}),
+        "soft": ("siren", maps, {"psnr": 32.0, "effort": 3}),
+        "soft-fine": ("siren", faults, {"psnr": 38.0, "effort": 3}),
         "int8": ("siren", maps, {"latent_only": True, "latent": "int8", "effort": 2}),
         "fp16": ("siren", maps, {"latent_only": True, "latent": "fp16", "effort": 2}),
         "mixed-nan": (
@@ -86,7 +108,7 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
 @contextmanager
 def residual_alone() -> Iterator[None]:
     """With these codebooks a latent and a residual are never the cheapest: take the other modes away."""
-    names = ("as_layers", "as_quantised", "as_zstd")
+    names = ("as_layers", "as_soft", "as_quantised", "as_zstd")
     kept = {name: getattr(modes, name) for name in names}
     for name in names:
         setattr(modes, name, lambda maps, *rest, **more: modes.nothing(len(maps)))
