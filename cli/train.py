@@ -63,7 +63,13 @@ class FamilyPath(click.ParamType):  # type: ignore[type-arg]
     metavar="ID|PATH",
     help="Fine-tune this codebook's networks instead of training new ones.",
 )
-@click.option("--steps", type=click.IntRange(1), default=40_000, show_default=True, help="Training steps.")
+@click.option(
+    "--steps",
+    type=click.IntRange(0),
+    default=40_000,
+    show_default=True,
+    help="Training steps. 0, with --start: its networks as they are, and tables counted anew.",
+)
 @click.option("--batch", type=click.IntRange(1), default=64, show_default=True, help="Maps in a step.")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of weights, maps and batches."

@@ -147,3 +147,19 @@ def test_waves_that_cannot_be_are_refused(book: Codebook, bad: float | None) -> 
     waves[3] = waves[4] if bad is None else bad
     with pytest.raises(velcodec.CodebookError, match="waves"):
         Codebook({**book.tensors, "decoder.cosines.waves": waves}, book.card)
+
+
+def test_no_path_joins_the_two_sorts(book: Codebook, tmp_path: Path) -> None:
+    path = tmp_path / "book.safetensors"
+    save(book, path)
+    maps = np.concatenate(
+        [synth.generate("Style_A", 2, 70, seed=4), synth.generate("CurveVel_A", 1, 70, seed=4)]
+    )
+    velcodec.compress(
+        maps, tmp_path / "a.vlz", latent_only=True, codebook=str(path), effort=0, embed_codebook="always"
+    )
+    with velcodec.open(tmp_path / "a.vlz") as a:
+        _, between = velcodec.interpolate(a, 0, a, 1, steps=3)
+        np.testing.assert_allclose(between[1], (between[0] + between[2]) / 2, atol=0.1)  # cosines are linear
+        with pytest.raises(velcodec.DataError, match="no path"):
+            velcodec.interpolate(a, 0, a, 2)

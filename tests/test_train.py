@@ -12,6 +12,8 @@ import torch
 
 import velcodec
 from velcodec import release, synth, train
+from velcodec.codebook import load_codebook
+from velcodec.errors import UsageError
 from velcodec.optim import orthogonalise
 from velcodec.parallel import Team
 from velcodec.train import Pool, RateModel, Recipe
@@ -169,3 +171,14 @@ def test_orthogonalise(shape: tuple[int, int]) -> None:
     singular = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
     assert singular.max() < 1.3
     assert singular.median() > 0.6
+
+
+def test_no_steps_leave_the_networks_as_they_are(tmp_path: Path) -> None:
+    maps = train.normalise(synth.generate("CurveVel_A", 4, 70, seed=1))
+    recipe = train.Recipe(steps=0, start="openfwi-2d-dev-2")
+    nets = train.train(recipe, train.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")
+    start = load_codebook("openfwi-2d-dev-2").decoder.state_dict()
+    assert all(torch.equal(value, start[name]) for name, value in nets.decoder.state_dict().items())
+    assert not (tmp_path / "c.pt").exists()
+    with pytest.raises(UsageError, match="start from"):
+        train.train(train.Recipe(steps=0), train.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")

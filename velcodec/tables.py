@@ -11,7 +11,7 @@ from .prior import Prior
 
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
 MARGIN = 2  # integers beyond the smallest and largest seen, and a standard deviation
-RARE = 5  # of 65536: integers at the ends of a table that are no likelier are left off, but for a margin
+RARE = 8  # of 65536: integers at the ends of a table that are no likelier are left off, but for a margin
 SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 BLUR = 0.2  # of a standard deviation: counts of wide tables are of few maps each
 

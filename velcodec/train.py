@@ -199,6 +199,8 @@ def train(
 
     Batches are drawn alike whatever the number of processes, and a checkpoint may be resumed by another number.
     """
+    if not recipe.steps and not recipe.start:
+        raise UsageError("0 steps leave networks untrained; name a codebook to start from")
     team = team or Team()
     team.check(recipe.batch)
     keep_freed_memory()
