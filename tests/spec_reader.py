@@ -39,7 +39,11 @@ DICTIONARY = (
     b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
 DICTIONARY_3 = DICTIONARY.replace(b"velcodec-2", b"velcodec-3")
-DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_3}  # by coder
+DICTIONARY_4 = DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").replace(
+    b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
+    b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
+)
+DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4}  # by coder
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"

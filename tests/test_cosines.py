@@ -50,7 +50,16 @@ def test_the_network_is_what_it_was(book: Codebook) -> None:
     old, new = (fit_latents(maps, b, CPU, 0) for b in (before, book))
     assert not np.isin(new.table, book.smooth_tables).any()
     a, b = psnr_of(maps, before, old.rounded(before)[1]), psnr_of(maps, book, new.rounded(book)[1])
-    assert np.abs(a - b).max() < 0.5
+    assert np.abs(a - b).max() < 0.1
+
+
+def test_the_search_finds_what_it_found(book: Codebook) -> None:
+    """That there are cosines is nothing to the search of a network's numbers."""
+    maps, before = normal("FlatFault_A", 6, 7), load_codebook(WARP)
+    old, new = (fit_latents(maps, b, CPU, 1) for b in (before, book))
+    a, b = psnr_of(maps, before, old.rounded(before)[1]), psnr_of(maps, book, new.rounded(book)[1])
+    assert (a - b).mean() < 0.1
+    assert (b - psnr_of(maps, book, fit_latents(maps, book, CPU, 0).rounded(book)[1])).mean() > 1
 
 
 def test_smooth_maps_become_cosines(book: Codebook) -> None:
@@ -160,6 +169,7 @@ def test_no_path_joins_the_two_sorts(book: Codebook, tmp_path: Path) -> None:
     )
     with velcodec.open(tmp_path / "a.vlz") as a:
         _, between = velcodec.interpolate(a, 0, a, 1, steps=3)
-        np.testing.assert_allclose(between[1], (between[0] + between[2]) / 2, atol=0.1)  # cosines are linear
+off = np.abs(between[1] - (between[0] + between[2]) / 2)
+        assert np.percentile(off, 99) < 0.1  # cosines are linear, but where the range clips
         with pytest.raises(velcodec.DataError, match="no path"):
             velcodec.interpolate(a, 0, a, 2)

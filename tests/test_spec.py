@@ -1155,7 +1155,14 @@ def test_head() -> None:
     assert says("HEAD", f"In coders 3 and 4 the dictionary has {header.CODER_3} for {header.CODER_2}.")
     assert dictionary.count(header.CODER_2.encode()) == 1
     third = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
-    by_coder = {SECOND: dictionary, THIRD: third, FOURTH: third}
+    newer = re.search(
+        r"also has ([a-z0-9-]+) for ([a-z0-9-]+), and for the SHA-256 beside that ([0-9a-f]{64})\\.",
+        " ".join(section("HEAD").replace("`", "").split()),
+    )
+    assert newer and newer[3] == velcodec.load_codebook(newer[1]).sha256
+    fourth = third.replace(newer[2].encode(), newer[1].encode())
+    fourth = re.sub(rb"[0-9a-f]{64}", newer[3].encode(), fourth)
+    by_coder = {SECOND: dictionary, THIRD: third, FOURTH: fourth}
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])

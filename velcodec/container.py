@@ -77,6 +77,11 @@ HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
 )
 
 HEADER_DICTIONARY_3 = HEADER_DICTIONARY.replace(b"velcodec-2", b"velcodec-3")  # in files of the third coder
+# Of the fourth the codebook alone differs: with the wrong dictionary the coder's name still says so.
+HEADER_DICTIONARY_4 = HEADER_DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").replace(
+    b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
+    b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
+)
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
@@ -241,6 +246,8 @@ def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
 
 
 def _dictionary(features: int) -> bytes:
+    if features & FEATURE_FOURTH:
+        return HEADER_DICTIONARY_4
     return HEADER_DICTIONARY_3 if features & FEATURE_THIRD else HEADER_DICTIONARY
 
 

@@ -255,6 +255,8 @@ def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: b
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
     spread = torch.from_numpy(codebook.prior.spread).to(device)[table]
+    if codebook.smooth_tables:
+        spread[:, 0] = 0  # the choice stays made: past 0 the numbers would be read as cosines
     low, high = (t.to(device)[table] for t in codebook.prior.ends)
 
     def objective(y: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def release(
     progress("measuring the drift bound")
     card["drift_bound"] = measure_drift(book, pool)
     progress("measuring held-out maps")
-    card["figures"] = {f: _figures(book, maps.numpy(), effort, where) for f, maps in held_out.items()}
+    card["figures"] = {f: figures(book, maps.numpy(), effort, where) for f, maps in held_out.items()}
     book = Codebook(book.tensors, card)
     save(book, Path(output), overwrite)
     return book
@@ -203,9 +203,7 @@ def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
     return DRIFT_MARGIN * worst
 
 
-def _figures(
-    book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device
-) -> dict[str, float]:
+def figures(book: Codebook, maps: NDArray[np.float32], effort: int, device: torch.device) -> dict[str, float]:
     """Mean PSNR (dB) and mean ideal bytes of the latents of normalised maps, rounded, at an effort."""
     fit = fit_latents(maps, book, device, effort)
     _, latents, size = fit.rounded(book)

@@ -19,10 +19,10 @@ from .codebook import Codebook
 from .decoders.choice import ChoiceDecoder
 from .decoders.cosines import NATIVE, CosineDecoder
 from .grid import centres
-from .prior import TABLE_BITS, Prior
+from .prior import Prior
 from .tables import smoothed, trimmed
 
-SILENT = 0.1  # bits that a number may carry in every table set of the usual steps and still be left out
+SILENT = 0.1  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
 STEPS = (1.6, 1.0, 0.64, 0.4, 0.25, 0.16, 0.1)  # of cosines: the coarsest keeps 25 dB or so, the finest 45
 PRICE = 0.12  # of a bit, in squared steps, at which table sets are filled
 ROUNDS = 3  # of filling tables with integers that are cheap under the last ones
@@ -31,12 +31,35 @@ MAPS = 3000  # training maps of each kind
 Mass = tuple[int, NDArray[np.float64]]
 
 
+def with_wider_steps(
+    book: Codebook, keep: Sequence[int], widen: Sequence[int], times: Sequence[int]
+) -> Codebook:
+    """A codebook with some of its table sets, and of some of these sets for wider steps: its integers, rounded."""
+    p, steps, masses = book.prior, [], []
+    for t in keep:
+        own: list[Mass] = [(int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in range(p.latent)]
+        for wide in (1, *times) if t in widen else (1,):
+            steps.append(float(p.step[t]) * wide)
+            masses.append([_rounded(*mass, wide) for mass in own])
+    made = trimmed(prior.build(np.array(steps, np.float32), masses))
+    tensors = {name: value for name, value in book.tensors.items() if not name.startswith("prior.")}
+    return Codebook(
+        {**tensors, **made.tensors()}, {**book.card, "usual_step": float(p.step[list(widen)].max())}
+    )
+
+
+def _rounded(low: int, mass: NDArray[np.float64], times: int) -> Mass:
+    """Mass on integers low, low + 1, ... as it falls on those of a step some times as wide."""
+    at = np.rint((low + np.arange(len(mass))) / times).astype(int)
+    out = np.full(max(at[-1] - at[0], 1) + 1, 1e-8 * mass.sum())
+    np.add.at(out, at - at[0], mass)
+    return int(at[0]), out
+
+
 def with_cosines(book: Codebook, kinds: Sequence[NDArray[np.float32]]) -> Codebook:
     """A warp codebook with cosines, its tables filled with some kinds of normalised smooth maps (n, 70, 70)."""
-    usual = book.prior.step <= book.usual_step
-    kept = np.flatnonzero(_entropies(book.prior)[usual].max(0) > SILENT)
     latent, card = book.latent, copy.deepcopy(book.card)
-    kept = kept[: latent - 1]
+    kept, rest = _silent(book)
     decoding = card["decoding"]
     options = {"warp": {**decoding["options"], "latent": len(kept)}}
     card["decoding"] = {**decoding, "decoder": "choice", "options": options}
@@ -44,7 +67,7 @@ def with_cosines(book: Codebook, kinds: Sequence[NDArray[np.float32]]) -> Codebo
     kinds = [maps[:MAPS] for maps in kinds]
     cosines = CosineDecoder(latent - 1)
     cosines.waves.copy_(torch.from_numpy(_waves(kinds, latent - 1)))
-    tensors = _moved(book.tensors, kept)
+    tensors = _moved(book.tensors, kept, rest)
     tensors["decoder.cosines.waves"] = cosines.waves.numpy().astype(np.float16)
     masses = _drawn_masses(book.prior, kept)
     steps = list(book.prior.step)
@@ -63,20 +86,36 @@ def with_cosines(book: Codebook, kinds: Sequence[NDArray[np.float32]]) -> Codebo
     return Codebook({**tensors, **tables.tensors()}, card)
 
 
-def _entropies(p: Prior) -> NDArray[np.float64]:
-    """Bits of each number under each table set, (T, D)."""
-    out = np.empty(p.size.shape)
-    for t, d in np.ndindex(*out.shape):
-        share = p.table(t, d) / (1 << TABLE_BITS)
-        out[t, d] = -(share * np.log2(share)).sum()
-    return out
+def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The numbers that carry something, at most all but one, and what latents (D,) have of the others: a constant."""
+    p = book.prior
+    usual = np.flatnonzero(p.step == p.step[p.step <= book.usual_step].max()).tolist()
+    bits, mean = np.empty(p.latent), np.empty(p.latent)
+    for d in range(p.latent):
+        low = min(int(p.low[t, d]) for t in usual)
+        mass = np.zeros(max(int(p.high(t)[d]) for t in usual) - low + 1)
+        for t in usual:
+            mass[p.low[t, d] - low :][: p.size[t, d]] += p.table(t, d) / len(usual)
+        share = mass[mass > 0] / mass.sum()
+        bits[d] = -(share * np.log2(share)).sum()
+        mean[d] = low + int(mass.argmax())
+    kept = np.flatnonzero(bits > SILENT)
+    kept = kept if len(kept) < p.latent else np.sort(np.argsort(-bits)[:-1])
+    rest = mean * float(p.step[usual[0]])
+    rest[kept] = 0
+    return kept, rest
 
 
-def _moved(tensors: dict[str, NDArray[Any]], kept: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """The networks' tensors, by their names in a choice decoder, for the kept numbers alone."""
+def _moved(
+    tensors: dict[str, NDArray[Any]], kept: NDArray[np.int64], rest: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """The networks' tensors, by their names in a choice decoder, for the kept numbers; the rest goes into biases."""
     out = {}
     for name, value in tensors.items():
-        if name in ("decoder.seed.weight", "decoder.profile1.weight"):
+        if name in ("decoder.seed.bias", "decoder.profile1.bias"):
+            weight = tensors[name.replace("bias", "weight")].astype(np.float64)
+            value = (value + weight @ rest).astype(value.dtype)
+        elif name in ("decoder.seed.weight", "decoder.profile1.weight"):
             value = np.ascontiguousarray(value[:, kept])
         elif name.startswith("encoder.out."):
             value = np.ascontiguousarray(value[kept])
