@@ -149,9 +149,9 @@ def test_damaged_files_are_refused(book: Codebook, tmp_path: Path, damage: str) 
         if damage == "tables":
             tensors["prior.frequency"] = tensors["prior.frequency"][:-1]
         elif damage == "missing tensor":
-            del tensors["decoder.out.weight"]
+            del tensors["decoder.warp.out.weight"]
         else:
-            tensors["decoder.out.weight"] = np.zeros((3, 3), np.float16)
+            tensors["decoder.warp.out.weight"] = np.zeros((3, 3), np.float16)
         safetensors.numpy.save_file(tensors, path, metadata={"card": card})
     with pytest.raises(velcodec.CodebookError):
         velcodec.load_codebook(path)

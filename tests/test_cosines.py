@@ -169,7 +169,7 @@ def test_no_path_joins_the_two_sorts(book: Codebook, tmp_path: Path) -> None:
     )
     with velcodec.open(tmp_path / "a.vlz") as a:
         _, between = velcodec.interpolate(a, 0, a, 1, steps=3)
-off = np.abs(between[1] - (between[0] + between[2]) / 2)
+        off = np.abs(between[1] - (between[0] + between[2]) / 2)
         assert np.percentile(off, 99) < 0.1  # cosines are linear, but where the range clips
         with pytest.raises(velcodec.DataError, match="no path"):
             velcodec.interpolate(a, 0, a, 2)

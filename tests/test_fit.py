@@ -56,8 +56,8 @@ def test_no_map_gets_worse_than_its_start(book: Codebook, maps: NDArray[np.float
 
 
 def test_the_table_chosen_is_the_cheapest_of_its_step(book: Codebook, maps: NDArray[np.float32]) -> None:
-    fit = fit_latents(maps, book, CPU, 0)
-    tables = table_groups(book)[0]
+    fit = fit_latents(maps[:4], book, CPU, 0)  # the last two are smooth, and no work of the network's
+    tables = next(group for group in table_groups(book) if book.prior.step[group[0]] <= book.usual_step)
     y = torch.from_numpy(np.rint(fit.latents / book.prior.step[tables[0]]).astype(np.float32))
     bits = torch.stack([book.prior.bits(y, torch.full((len(y),), t)).sum(1) for t in tables])
     np.testing.assert_array_equal(np.array(tables)[bits.argmin(0).numpy()], fit.table)
@@ -65,6 +65,7 @@ def test_the_table_chosen_is_the_cheapest_of_its_step(book: Codebook, maps: NDAr
 
 def test_rounding_costs_little(book: Codebook, maps: NDArray[np.float32]) -> None:
     """The step of each map is chosen so that its rounded latent keeps nearly the PSNR of a free one."""
+    maps = maps[:4]  # of the network: cosines are weighed against bits
     free = fit_latents(maps, book, CPU, 3, rounded=False).latents
     restored = sample(book, free, make_grid((70, 70)), CPU)
     best = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / ((restored - maps) ** 2).mean((1, 2)))

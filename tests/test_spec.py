@@ -1156,7 +1156,7 @@ def test_head() -> None:
     assert dictionary.count(header.CODER_2.encode()) == 1
     third = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
     newer = re.search(
-        r"also has ([a-z0-9-]+) for ([a-z0-9-]+), and for the SHA-256 beside that ([0-9a-f]{64})\\.",
+        r"also has ([a-z0-9-]+) for ([a-z0-9-]+), and for the SHA-256 beside that ([0-9a-f]{64})\.",
         " ".join(section("HEAD").replace("`", "").split()),
     )
     assert newer and newer[3] == velcodec.load_codebook(newer[1]).sha256
