@@ -76,7 +76,8 @@ def encode_block(
     else:
         _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, model="edges"))
         if request.max_error is None and header.tile is None:
-            _try(best, maps, dear & finite, lambda some: modes.as_soft(some, header, request))
+            uneven = dear & finite & ~np.isin(best.kinds, LAYERED_KINDS)
+            _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
         rough = finite & (best.bytes > TEXTURED * area)
         _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, model="smooth"))
         if header.tile is None:
