@@ -133,6 +133,8 @@ def command(
 
     plan = _recipe(recipe_file, recipe)
     with team(device) as processes:
+        if processes.leads:
+            _say_what_counts_only(plan, real)
         pool = train.build_pool(plan, real, _say if processes.leads else _nothing)
         held_out = _held_out(plan, pool, held)
         resume = Path(checkpoint) if checkpoint else target.with_suffix(".pt")
@@ -158,6 +160,15 @@ def command(
         progress=_say,
     )
     click.echo(f"{output}: codebook {id_ or target.stem}; keep it with 'velcodec codebook import {output}'")
+
+
+def _say_what_counts_only(plan: Any, real: dict[str, NDArray[Any]]) -> None:
+    """Maps that a user names and the network does not learn from: better said before hours of training."""
+    idle = sorted(family for family in real if not plan.weights.get(family, 0))
+    if idle and plan.decoder != "siren":
+        _say(
+            f"{', '.join(idle)}: of weight 0, for the tables of cosines alone; --recipe can give another weight"
+        )
 
 
 def _recipe(path: str | None, options: dict[str, Any]) -> Any:

@@ -27,7 +27,9 @@ Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
-MODES, TILES, SECOND, THIRD, FOURTH = 1, 2, 4, 8, 16  # features
+PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, in coder 5
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH = 1, 2, 4, 8, 16, 32  # features
+CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 DICTIONARY = (
@@ -43,7 +45,15 @@ DICTIONARY_4 = DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").re
     b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
     b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
 )
-DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4}  # by coder
+DICTIONARY_5 = (
+    DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-v1")
+    .replace(b'"latent":256', b'"latent":640')
+    .replace(
+        b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
+        b"0000000000000000000000000000000000000000000000000000000000000000",
+    )
+)
+DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4, 5: DICTIONARY_5}  # by coder
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -76,9 +86,9 @@ class File(NamedTuple):
 
 
 def coder_of(features: int) -> int:
-    need(not features & THIRD or bool(features & SECOND), "feature 8 without 4")
-    need(not features & FOURTH or bool(features & THIRD), "feature 16 without 8")
-    return 1 + sum(bool(features & bit) for bit in (SECOND, THIRD, FOURTH))
+    for before, bit in pairwise(CODER_BITS):
+        need(not features & bit or bool(features & before), f"feature {bit} without {before}")
+    return 1 + sum(bool(features & bit) for bit in CODER_BITS)
 
 
 def unpack(layout: str, data: bytes, at: int) -> tuple[Any, ...]:
@@ -126,7 +136,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~31, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~63, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, maps_at = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -242,9 +252,8 @@ def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array]) -> dict[
     need(all(t < len(step) for t, _ in groups), "a table set that the codebook has not")
     ends = np.cumsum(size).reshape(size.shape)
     cut = [(t, d, rows) for t, rows in groups for d in range(low.shape[1])]
-    tables = (
-        (prior["prior.frequency"][ends[t, d] - size[t, d] : ends[t, d]].tolist(), len(r)) for t, d, r in cut
-    )
+    frequency = prior["prior.frequency"].tolist()
+    tables = ((frequency[ends[t, d] - size[t, d] : ends[t, d]] or [65535, 1], len(r)) for t, d, r in cut)
     latents = {int(row): np.empty(low.shape[1], np.float32) for _, rows in groups for row in rows}
     for (t, d, rows), found in zip(cut, symbols(data, tables), strict=True):
         for row, k in zip(rows, found, strict=True):
@@ -259,6 +268,7 @@ class Book(NamedTuple):
     family: str
     tensors: dict[str, Array]
     sha256: str
+    options: dict[str, Any]
 
 
 def parse_book(data: bytes) -> Book:
@@ -269,7 +279,7 @@ def parse_book(data: bytes) -> Book:
     for name, t in sorted(tensors.items()):
         little = t.astype(t.dtype.newbyteorder("<"))
         sha256.update(f"\n{name} {little.dtype.str} {list(t.shape)}\n".encode() + little.tobytes())
-    return Book(decoding["decoder"], tensors, sha256.hexdigest())
+    return Book(decoding["decoder"], tensors, sha256.hexdigest(), decoding["options"])
 
 
 def codebook_sha256(path: str | Path) -> str:
@@ -313,6 +323,7 @@ class Decoder:
         }
         if book.family == "choice" and prefix == "decoder.":
             self.under = Decoder(book, "decoder.warp.")
+        self.layers: dict[str, int] | None = book.options.get("layered")
 
     def layer(self, name: str, v: Array) -> Array:
         """A linear layer over the first axis, or a convolution."""
@@ -354,11 +365,30 @@ class Decoder:
         if not y[0] > 0:
             numbers = self.under.w["seed.weight"].shape[1]
             return self.under.warp(y[1 : 1 + numbers], x, z)
+        if y[0] > 10 and self.layers is not None:
+            return layers_at(y, self.layers.get("layers", 8), self.layers.get("waves", 24), x, z)
         out = np.zeros(x.shape)
         for number, (k, down) in zip(y[1:], self.w["cosines.waves"], strict=True):
-            gain = math.sqrt((2 if k else 1) / 70) * math.sqrt((2 if down else 1) / 70)
-            out += number * gain * np.cos(math.pi * k * (x + 1) / 2) * np.cos(math.pi * down * (z + 1) / 2)
+            out += number * wave(k, x) * wave(down, z)
         return out
+
+
+def wave(k: float, at: Array) -> Array:
+    return np.asarray(math.sqrt((2 if k else 1) / 70) * np.cos(math.pi * k * (at + 1) / 2))
+
+
+def layers_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
+    """Of the layered decoder, from the latent with its number 0."""
+    need(1 <= layers <= 64 and 1 <= waves <= 70 and layers + (layers - 1) * waves < len(y), "layered")
+    out, curve, deepest = np.full(x.shape, 0.05 * y[1]), np.zeros(x.shape), np.full(x.shape, -np.inf)
+    for i in range(1, layers):
+        first = layers + 1 + (i - 1) * waves
+        for k, number in enumerate(y[first : first + waves]):
+            curve += number * wave(k, x)
+        deepest = np.maximum(deepest, curve)
+        with np.errstate(over="ignore"):
+            out += 0.05 * y[i + 1] / (1 + np.exp(-(35 * (z + 1) - deepest) / 0.02))
+    return out
 
 
 # 9: the adaptive coder
@@ -1092,6 +1122,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     """The records of a MAPS section."""
     head, dtype = file.head, np.dtype(file.head["dtype"])
     d, unit = head["codebook"]["latent"], float(head.get("unit", 0))
+    plain = d if file.coder < 5 else min(d, PLAIN)
     (offset, scale), (low, high) = head["normalisation"], head["range"]
     data, end = kinds_of(payload, len(shapes), file.features)
     kind = np.frombuffer(data, np.uint8)
@@ -1107,8 +1138,8 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
         of(SMOOTH, SMOOTH_EXACT),
         of(*range(RESIDUAL, 256)),
     ]
-    sizes: list[int | None] = [None if max(data) >= ENTROPY else 0, len(of(INT8)) * (4 + d)]
-    sizes += [len(of(FP16)) * 2 * d, sum(raw), *(None if rows else 0 for rows in own)]
+    sizes: list[int | None] = [None if max(data) >= ENTROPY else 0, len(of(INT8)) * (4 + plain)]
+    sizes += [len(of(FP16)) * 2 * plain, sum(raw), *(None if rows else 0 for rows in own)]
     held = [*streams(payload, file.features, sizes, end), b"", b"", b"", b""]
     found: dict[int, Array] = {}
     at = 0
@@ -1145,10 +1176,11 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
         need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
         decoder = Decoder(books[0])
         latents = entropy_latents(held[0], kind, books[0].tensors) if max(data) >= ENTROPY else {}
-        eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (d,))])
+        eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (plain,))])
         latents |= zip(of(INT8), eight["s"][:, None] * eight["q"].astype(np.float32), strict=True)
-        latents |= zip(of(FP16), np.frombuffer(held[2], "<f2").reshape(-1, d), strict=True)
+        latents |= zip(of(FP16), np.frombuffer(held[2], "<f2").reshape(-1, plain), strict=True)
         for i, y in latents.items():
+            y = np.pad(y, (0, d - len(y)))
             value = offset + scale * decoder.output(y, *shapes[i]) + corrections.get(i, 0)
             found[i] = converted(np.clip(value, low, high), dtype)
     return [found[i] for i in range(len(shapes))]

@@ -66,7 +66,7 @@ def test_the_table_chosen_is_the_cheapest_of_its_step(book: Codebook, maps: NDAr
 def test_rounding_costs_little(book: Codebook, maps: NDArray[np.float32]) -> None:
     """The step of each map is chosen so that its rounded latent keeps nearly the PSNR of a free one."""
     maps = maps[:4]  # of the network: cosines are weighed against bits
-    free = fit_latents(maps, book, CPU, 3, rounded=False).latents
+    free = fit_latents(maps, book, CPU, 3, plain=256).latents
     restored = sample(book, free, make_grid((70, 70)), CPU)
     best = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / ((restored - maps) ** 2).mean((1, 2)))
     assert (best - quality(fit_latents(maps, book, CPU, 3), maps, book)[0]).mean() < 0.5
@@ -80,5 +80,5 @@ def test_the_same_maps_give_the_same_latents(book: Codebook, maps: NDArray[np.fl
 @pytest.mark.parametrize("shape", [(9, 12), (90, 40), (1, 5), (140, 140)])
 def test_any_shape(book: Codebook, shape: tuple[int, int]) -> None:
     maps = ((synth.generate("FlatFault_A", 2, shape) - 3000) / 1500).astype(np.float32)
-    fit = fit_latents(maps, book, CPU, 1, rounded=False)
+    fit = fit_latents(maps, book, CPU, 1, plain=256)
     assert np.isfinite(fit.latents).all()

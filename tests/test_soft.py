@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import velcodec
-from velcodec import container, layers, metrics, soft, synth
+from velcodec import container, layers, metrics, soft, soft_fit, synth
 from velcodec.layers import Layered
 from velcodec.soft import Soft
 
@@ -52,7 +52,10 @@ def test_the_search_finds_what_was_drawn(parts: tuple[int, int]) -> None:
     m = soft.draw(Soft(wavy(*parts), parts), 40)
     rms = 2600 * 10 ** (-45 / 20)
     best = min(
-        (soft.cheapest(m, start, m.size * rms**2, container.PARTS) for start in soft.outlines(m.round(6))),
+        (
+            soft_fit.cheapest(m, start, m.size * rms**2, container.PARTS)
+            for start in soft_fit.outlines(m.round(6))
+        ),
         key=lambda found: found[1] if found else np.inf,
     )
     assert best is not None
@@ -63,18 +66,18 @@ def test_the_search_finds_what_was_drawn(parts: tuple[int, int]) -> None:
 
 def test_a_dearer_bit_is_a_smoother_line() -> None:
     m = synth.generate("CurveFault_A", 1, 70, seed=5)[0].astype(np.float64)
-    start = soft.outlines(m)[0]
+    start = soft_fit.outlines(m)[0]
     tight, loose = (
-        soft.cheapest(m, start, m.size * np.ptp(m) ** 2 * 10**-p, container.PARTS) for p in (3.4, 2.6)
+        soft_fit.cheapest(m, start, m.size * np.ptp(m) ** 2 * 10**-p, container.PARTS) for p in (3.4, 2.6)
     )
     assert tight is not None and loose is not None and loose[1] < tight[1]
 
 
 def test_maps_without_layers_have_no_outline() -> None:
     rng = np.random.default_rng(0)
-    assert soft.outlines(rng.normal(size=(30, 30))) == []
-    assert soft.outlines(np.zeros((30, 30))) == []
-    assert soft.outlines(rng.integers(0, 2, (30, 30)).repeat(3, 0).repeat(3, 1).astype(float)) == []
+    assert soft_fit.outlines(rng.normal(size=(30, 30))) == []
+    assert soft_fit.outlines(np.zeros((30, 30))) == []
+    assert soft_fit.outlines(rng.integers(0, 2, (30, 30)).repeat(3, 0).repeat(3, 1).astype(float)) == []
 
 
 @given(st.lists(st.lists(st.integers(0, 4), min_size=1, max_size=6), min_size=1, max_size=6), st.randoms())
@@ -84,7 +87,7 @@ def test_any_columns_of_few_layers_have_an_order(runs: list[list[int]], random: 
     labels = np.zeros((12, len(runs)), dtype=np.int64)
     for x, run in enumerate(runs):
         labels[:, x] = np.array(run)[np.arange(12) * len(run) // 12]
-    found = soft._in_order(np.arange(5.0), labels)
+    found = soft_fit._in_order(np.arange(5.0), labels)
     if found is not None:
         assert np.array_equal(layers.draw(found, 12), labels)
         assert (np.diff(found.depths, axis=0) >= 0).all()

@@ -43,7 +43,7 @@ from velcodec import (
     tiles,
     writer,
 )
-from velcodec.decoders import choice, cosines, siren, warp
+from velcodec.decoders import choice, cosines, layered, siren, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
 from velcodec.modes import Offer
@@ -54,8 +54,8 @@ from . import spec_reader
 
 Compressed = Callable[..., Path]
 SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
-FOURTH = THIRD | container.FEATURE_FOURTH
-CODERS = dict(zip((0, SECOND, THIRD, FOURTH), header.CODERS, strict=True))  # by the features of each
+FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOURTH | container.FEATURE_FIFTH
+CODERS = dict(zip((0, SECOND, THIRD, FOURTH, FIFTH), header.CODERS, strict=True))  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
 
@@ -273,7 +273,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | FOURTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | FIFTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -407,6 +407,137 @@ def test_the_reader_of_the_page_reads_latents_of_a_choice() -> None:
         np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
 
 
+LAYERED: dict[str, tuple[int, dict[str, int]]] = {  # numbers of a latent, options of the layered decoder
+    "usual": (200, {}),
+    "few": (24, {"layers": 4, "waves": 5}),
+    "as many as there are": (12, {"layers": 6, "waves": 1}),
+    "one": (3, {"layers": 1}),
+}
+FLAT: tuple[int, NDArray[np.float64]] = (-1, prior.CERTAIN.astype(float))  # a table of -1, hardly ever 0
+
+
+def codebook_of_layers(latent: int, options: dict[str, int]) -> codebook.Codebook:
+    """A small one of random weights: table sets of the network, of cosines, and of layers from y_0 = 10 on.
+
+    Every third number, the last one too, is hardly ever another than one.
+    """
+    torch.manual_seed(5)
+    under = {**CHOICE["warp"], "latent": min(latent - 1, 8)}
+    choices = {"latent": latent, "warp": under, "layered": options}
+    built = decoders.build("choice", choices)
+    assert isinstance(built, choice.ChoiceDecoder)
+    built.cosines.waves.copy_(torch.tensor([[i % 23, i // 23] for i in range(latent - 1)]))
+    tensors = {f"decoder.{k}": v.numpy().astype(np.float16) for k, v in built.state_dict().items()}
+    numbers = (-30, np.exp(-np.abs(np.arange(-30, 31)) / 9.0))
+    others = [FLAT if (latent - 1 - d) % 3 == 0 else numbers for d in range(1, latent)]
+    first = [(0, prior.CERTAIN.astype(float)), (1, np.ones(2)), (20, np.ones(2))]
+    made = prior.build(np.array([0.3, 1.5, 0.5], np.float32), [[mass, *others] for mass in first])
+    decoding = {"decoder": "choice", "options": choices, "normalisation": [3000.0, 1500.0]}
+    card = {"id": "layered", "version": 1, "decoding": decoding, "encoder": None, "rate": 1e-3}
+    return codebook.Codebook({**tensors, **made.tensors()}, {**card, "drift_bound": 1e-3})
+
+
+def interfaces_of(rng: np.random.Generator, count: int, latent: int, options: dict[str, int]) -> NDArray[Any]:
+    """Latents (count, D) of layers as maps have them: most interfaces within the map, some that would cross."""
+    n, waves = (options.get(k, usual) for k, usual in (("layers", 8), ("waves", 24)))
+    y = rng.normal(0, 4, (count, latent))
+    y[:, 0], y[:, 1] = rng.uniform(10.1, 30, count), rng.uniform(-20, 20, count)
+    t = rng.normal(0, 8, (count, n - 1, waves)) / (1 + np.arange(waves))
+    t[..., 0] = rng.uniform(-20, 120, (count, n - 1))  # 8.4 of them are a cell
+    y[:, n + 1 : n + 1 + (n - 1) * waves] = t.reshape(count, -1)
+    return y
+
+
+@pytest.mark.parametrize("case", LAYERED)
+def test_both_readers_read_the_same_latents_of_layers(case: str) -> None:
+    """On the native grid and on others; entropy-coded with tables of size 0, of which some records take the rarer."""
+    latent, options = LAYERED[case]
+    book, rng = codebook_of_layers(latent, options), np.random.default_rng(27)
+    sizes = book.tensors["prior.size"]
+    assert (sizes[:, 1:] == [0 if (latent - 1 - d) % 3 == 0 else 61 for d in range(1, latent)]).all()
+    assert sizes[:, 0].tolist() == [0, 2, 2]
+    half = interfaces_of(rng, 5, latent, options).astype("<f2")
+    half[3:, 0] = np.nextafter(np.float16(10), np.float16(11)), 10  # the last is of cosines still
+    if len(sizes[0]) > 3:
+        half[2, options.get("layers", 8) + 1] = -50  # six cells above the top
+    eight = np.clip(interfaces_of(rng, 3, latent, options) / 0.5, -127, 127).astype(np.int8)
+    eight[:, 0] = (21, 40, 20)  # the last, 10.0, of cosines
+    q = {
+        t: rng.integers(book.prior.low[t], book.prior.high(t) + 1, (4, latent)).astype(np.int32)
+        for t in range(3)
+    }
+    for t, flat in enumerate(sizes == 0):
+        q[t][:2, flat] = book.prior.low[t, flat]
+    q[0][:, 0], q[2][:, 0] = (0, 0, 0, 1), (21, 20, 20, 21)  # 1: of cosines; so is 20, 10.0
+    starts = [container.KIND_ENTROPY, container.KIND_RESIDUAL]
+    kinds = [start + t for start in starts for t in (2, 0, 1, 2, 1, 0)]
+    kinds += [container.KIND_INT8] * len(eight) + [container.KIND_FP16] * len(half)
+    shapes = [(20, 31), (70, 70), (1, 9), (70, 70), (70, 70), (33, 8), *[(6, 5)] * 6]
+    shapes += [(70, 70), (13, 90), (70, 70), (70, 70), (41, 27), (2100, 1), (140, 35), (70, 70)]
+    head = a_header(shape=[len(kinds), 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
+    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": latent}
+    fields = header.from_json(head)
+    made = blocks.Block(
+        kinds=np.array(kinds, np.uint8),
+        entropy=entropy.encode(list(q.items()), book.models),
+        int8=b"".join(np.float32(0.5).tobytes() + row.tobytes() for row in eight),
+        fp16=half.tobytes(),
+        residual=pixels.encode([Integers(of_values(rng, (6, 5), 30), 131) for _ in range(6)], "smooth", 0)[0],
+    )
+    payload = blocks.pack_block(made, fields.features)
+    records = decoder.read_records(payload, shapes, fields, book)
+    first = records.latents[:, 0]
+    assert [int(n) for n in np.histogram(first, [-np.inf, 1e-9, 10.001, np.inf])[0]] == [3, 9, 8]
+    wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
+    theirs = decoder.decode_records(records, wanted, fields, book, torch.device("cpu"))
+    read = spec_reader.parse_book(codebook.to_bytes(book))
+    assert read.sha256 == book.sha256
+    mine = spec_reader.block(a_file(head), payload, shapes, [read])
+    for one, other, shape in zip(mine, theirs, shapes, strict=True):
+        assert one.shape == other.shape == shape
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("coder", CODERS.values())
+def test_both_readers_read_the_first_numbers_of_latents_that_are_not_coded(coder: str) -> None:
+    latent, rng = 300, np.random.default_rng(28)
+    book = codebook_of_layers(
+        latent, {"layers": 12, "waves": 25}
+    )  # 287 numbers, the last interface's among them
+    kept = container.PLAIN if coder == "velcodec-5" else latent
+    eight = rng.integers(-90, 91, (3, latent)).astype(np.int8)
+    half = rng.normal(0, 5, (3, latent)).astype("<f2")
+    eight[:, 0], half[:, 0] = (-3, 9, 90), (-1, 5, 11)
+    kinds = np.array([container.KIND_INT8, container.KIND_FP16] * 3, np.uint8)
+    shapes = [(5, 6), (20, 31), (9, 8), (3, 4), (12, 12), (70, 35)]
+    head = a_header(shape=[6, 5, 6], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], coder=coder)
+    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": latent}
+    fields, scale = header.from_json(head), np.float32(0.25)
+
+    def holding(count: int) -> bytes:
+        plain = b"".join(scale.tobytes() + row[:count].tobytes() for row in eight)
+        rows = blocks.Block(kinds, int8=plain, fp16=half[:, :count].tobytes())
+        return blocks.pack_block(rows, fields.features)
+
+    records = decoder.read_records(holding(kept), shapes, fields, book)
+    expected = np.stack([eight * scale, half.astype("f4")], 1).reshape(6, latent)
+    expected[:, kept:] = 0
+    np.testing.assert_array_equal(records.latents, expected)
+    wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
+    theirs = decoder.decode_records(records, wanted, fields, book, torch.device("cpu"))
+    read = spec_reader.parse_book(codebook.to_bytes(book))
+    mine = spec_reader.block(a_file(head), holding(kept), shapes, [read])
+    for y, one, other, shape in zip(expected, mine, theirs, shapes, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
+        whole = 3000 + 1500 * spec_reader.Decoder(read).output(y, *shape)
+        np.testing.assert_allclose(one, whole, rtol=1e-6, atol=0)
+    for count in {latent, container.PLAIN, kept - 1} - {kept}:
+        with pytest.raises(velcodec.FormatError):
+            decoder.read_records(holding(count), shapes, fields, book)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.block(a_file(head), holding(count), shapes, [read])
+
+
 def test_the_reader_of_the_page_reads_files_of_a_choice(compressed: Compressed, tmp_path: Path) -> None:
     """Found by path or within the file; cosines are what maps take where the network is of random weights."""
     book = tmp_path / "choice.safetensors"
@@ -431,7 +562,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | FOURTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | FIFTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -452,7 +583,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | FOURTH
+    assert file.features == container.FEATURE_TILES | FIFTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -867,7 +998,7 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
 def test_both_readers_refuse_features_that_the_file_has_not(
     name: str, compressed: Compressed, tmp_path: Path
 ) -> None:
-    """No checksum covers these bits; among the others is feature 8 without 4, and 16 without 8."""
+    """No checksum covers these bits; among the others are feature 8 without 4, 16 without 8 and 32 without 16."""
     array = synth.generate("CurveVel_A", 1, seed=5)[0, :20, :20]
     path = GOLDEN[0].parents[1] / f"{name}.vlz" if name else compressed(array, lossless=True)
     data, changed = path.read_bytes(), tmp_path / "changed.vlz"
@@ -1085,20 +1216,23 @@ def test_prologue() -> None:
         (container.FEATURE_SECOND, "second"),
         (container.FEATURE_THIRD, "third"),
         (container.FEATURE_FOURTH, "fourth"),
+        (container.FEATURE_FIFTH, "fifth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth = (bit for bit, _ in named[2:])
     stated = (
-        f"**coder 4** with features {second}, {third} and {fourth}, of **coder 3** with {second} and {third}, of "
-        f"**coder 2** with {second} alone, of **coder 1** with none of them; "
-        f"{third} without {second} and {fourth} without {third} are refused."
+        f"**coder 5** with features {second}, {third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and "
+        f"{fourth}, of **coder 3** with {second} and {third}, of **coder 2** with {second} alone, of **coder 1** with "
+        f"none of them; {third} without {second}, {fourth} without {third} and {fifth} without {fourth} are refused."
     )
     assert stated in " ".join(PAGE.split())
-    assert [sum(bit for bit, _ in named[2 : 2 + k]) for k in range(4)] == list(CODERS)
+    assert [sum(bit for bit, _ in named[2 : 2 + k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
+    assert features[5][2].startswith("coder 5: records of kinds 1 and 2 hold at most 256 numbers")
+    assert (container.KIND_INT8, container.KIND_FP16, container.PLAIN) == (1, 2, 256)
     assert rows[3][3].endswith("none is defined, 0")
     assert struct.unpack(layout([row[1] for row in rows]), container.pack_prologue())[3:] == (
         0,
@@ -1141,7 +1275,7 @@ def test_head() -> None:
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
     assert made.features == container.KNOWN_REQUIRED_FEATURES
-    assert a_header()["coder"] == header.CODER_4
+    assert a_header()["coder"] == header.CODERS[4]
     for features, coder in CODERS.items():
         assert header.from_json(a_header(coder=coder)).features == features
     assert says("HEAD", f"at most {container.MAX_HEADER} bytes")
@@ -1152,24 +1286,58 @@ def test_head() -> None:
     dictionary = "".join(line.strip() for line in lines[2].splitlines()).encode()
     assert dictionary == container.HEADER_DICTIONARY == spec_reader.DICTIONARY
     assert len(dictionary) == int(lines[1])
-    assert says("HEAD", f"In coders 3 and 4 the dictionary has {header.CODER_3} for {header.CODER_2}.")
-    assert dictionary.count(header.CODER_2.encode()) == 1
-    third = dictionary.replace(header.CODER_2.encode(), header.CODER_3.encode())
-    newer = re.search(
-        r"also has ([a-z0-9-]+) for ([a-z0-9-]+), and for the SHA-256 beside that ([0-9a-f]{64})\.",
-        " ".join(section("HEAD").replace("`", "").split()),
-    )
-    assert newer and newer[3] == velcodec.load_codebook(newer[1]).sha256
-    fourth = third.replace(newer[2].encode(), newer[1].encode())
-    fourth = re.sub(rb"[0-9a-f]{64}", newer[3].encode(), fourth)
-    by_coder = {SECOND: dictionary, THIRD: third, FOURTH: fourth}
+    assert says("HEAD", f"In coder 3 the dictionary has {header.CODERS[2]} for {header.CODERS[1]}.")
+    assert dictionary.count(header.CODERS[1].encode()) == 1
+    third = dictionary.replace(header.CODERS[1].encode(), header.CODERS[2].encode())
+    older, fourth, fifth = named_in_dictionaries(dictionary)
+    made_of = [third]
+    for book in (fourth, fifth):
+        words = third
+        for was, now in zip(older, book, strict=True):
+            assert words.count(was.encode()) == 1
+            words = words.replace(was.encode(), now.encode())
+        made_of.append(words)
+    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH), (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
+    assert by_coder[FIFTH] == container.HEADER_DICTIONARY_5
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
     dtypes = {np.dtype(order + code).str for order in "<>" for code in codes[1].split()}
     assert dtypes == header.DTYPES
     assert f"H x W at most {header.MAX_SAMPLES}" in keys["shape"]
+
+
+def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
+    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 and 5.
+
+    Of each: its id, `"latent":` with its numbers, its SHA-256.
+    """
+    found = re.search(rb'"id":"([^"]+)",("latent":\d+),"sha256":"([0-9a-f]{64})"', first)
+    assert found
+    older = found[1].decode(), found[2].decode(), found[3].decode()
+    text = " ".join(section("HEAD").replace("`", "").split())
+    fourth = re.search(
+        rf"In coder 4 it also has (\S+) for {older[0]}, and for the SHA-256 beside that ([0-9a-f]{{64}})\.",
+        text,
+    )
+    fifth = re.search(
+        rf"In coder 5 it is that of coder 3 with (\S+) for {older[0]}, (\S+) for {older[1]}, "
+        r"and for the SHA-256 beside these ([0-9a-f]{64})\.",
+        text,
+    )
+    assert fourth and fifth
+    return [older, (fourth[1], older[1], fourth[2]), (fifth[1], fifth[2], fifth[3])]
+
+
+@pytest.mark.parametrize("coder", [4, 5])
+def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
+    """Of the latest coder, the default one."""
+    id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARY)[coder - 3]
+    book = velcodec.load_codebook(id_)
+    assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
+    if coder == len(header.CODERS):
+        assert velcodec.load_codebook().sha256 == sha256
 
 
 def test_limits_of_head() -> None:
@@ -1260,6 +1428,12 @@ def test_maps() -> None:
     assert container.PRESENT.format == "<H"
     assert says("MAPS", f"stored in blocks of 1 to {container.MAX_BLOCK_MAPS}, one MAPS section each")
     assert says("MAPS", f"**entropy**: coding {container.CODING_RAW};")
+    assert says("MAPS", f"With D numbers a latent, and P = D, but in coder 5 P = min(D, {container.PLAIN}):")
+    assert spec_reader.PLAIN == container.PLAIN
+    for features, coder in CODERS.items():
+        for d in (1, container.PLAIN, container.PLAIN + 1):
+            head = header.from_json(a_header(coder=coder, codebook={**a_header()["codebook"], "latent": d}))
+            assert head.plain == (d if features != FIFTH else min(d, container.PLAIN))
 
 
 def test_foot_and_tail() -> None:
@@ -1290,11 +1464,11 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, quality.COARSER, quality.COARSER]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 3]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
-    assert errors[3] == errors[2] == errors[1]  # what is said of coder 2 holds for the later ones
+    assert set(errors[1:]) == {errors[1]}  # what is said of coder 2 holds for the later ones
     assert says(
         "FOOT and tail", f"those of the {start} bytes before the index, of the index, and of the quality"
     )
@@ -1458,6 +1632,8 @@ def test_codebooks() -> None:
     book = velcodec.load_codebook()
     sizes = re.findall(r"number m of frequencies, (\d+)\.\.(\d+)", section("Codebooks"))
     assert sizes == [("2", str(prior.MAX_SIZE))]
+    certain = "or 0, for a table of two, {} and {}, that are not in prior.frequency".format(*prior.CERTAIN)
+    assert certain in tensors[2][2]
     assert says("Codebooks", f"at most {codebook.MAX_BYTES} bytes")
     most = int(re.findall(r"T at most (\d+)", section("Codebooks"))[0])
     assert most == container.MAX_TABLES
@@ -1521,3 +1697,27 @@ def test_decoder_choice() -> None:
     native = cosines.NATIVE
     assert says(title, f"a(0) = sqrt(1 / {native}); a(j) = sqrt(2 / {native}) for j > 0")
     assert says(title, f"integers from 0 to {native - 1}.")
+
+
+def test_layers_of_a_choice() -> None:
+    title = "Decoder `choice`"
+    defaults = layered.LayeredDecoder()
+    assert says(title, f"layers, L, 1..64, else it is {defaults.layers}, and waves, K, 1..70, else it is")
+    assert says(title, f"else it is {defaults.waves}. L + (L - 1) K is at most D - 1;")
+    for layers_, waves in ((1, 1), (64, 70), (5, 3)):
+        assert layered.LayeredDecoder(layers_, waves).latent == layers_ + (layers_ - 1) * waves
+    for layers_, waves in ((0, 1), (65, 1), (1, 0), (1, 71)):
+        with pytest.raises(ValueError, match="cannot be"):
+            layered.LayeredDecoder(layers_, waves)
+    small_warp: dict[str, Any] = {"latent": 1, "features": 2, "channels": 2, "samples": 8, "width": 2}
+    assert choice.ChoiceDecoder(6, small_warp, {"layers": 3, "waves": 1}).layered is not None
+    assert not layered.LayeredDecoder().state_dict()
+    with pytest.raises(ValueError, match="needs a latent of more"):
+        choice.ChoiceDecoder(5, small_warp, {"layers": 3, "waves": 1})
+    assert says(title, f"y_0 > {choice.MIDDLE:g}, if there are layers:")
+    assert says(title, f"d = {cosines.NATIVE // 2} (z + 1)")
+    velocity, width = layered.VELOCITY, layered.WIDTH
+    assert says(
+        title, f"output = {velocity} y_1 + the sum over i = 1 .. L - 1 of {velocity} y_(i + 1) sigmoid("
+    )
+    assert says(title, f"sigmoid((d - c[i]) / {width})")

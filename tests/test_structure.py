@@ -28,6 +28,7 @@ MAY = {
     "layers": {"adaptive", "layer_models", "residual"},
     "interfaces": {"layers"},
     "soft": {"interfaces", "layers"},
+    "soft_fit": {"layers", "soft"},
     "exact": {"border", "parts", "pixels"},
     "residual": {"border"},
     "container": {"adaptive", "errors"},
@@ -42,10 +43,15 @@ MAY = {
     "decoders": {"errors"},
     "codebook": {"amortised", "decoders", "entropy", "errors", "prior"},
     "synthesis": {"codebook", "decoders", "device", "grid"},
-    "cosine_fit": {"codebook", "decoders", "grid"},
-    "fit": {"codebook", "cosine_fit", "decoders", "device", "grid", "quantise"},
+    "aim": set(),
+    "cosine_fit": {"aim", "codebook", "decoders", "grid"},
+    "layered_search": {"decoders"},
+    "layered_fit": {"aim", "codebook", "decoders", "grid", "layered_search", "layers"},
+    "fit": {"aim", "codebook", "cosine_fit", "decoders", "device", "grid", "layered_fit", "quantise"},
     "tables": {"prior"},
-    "smoothness": {"codebook", "cosine_fit", "decoders", "grid", "prior", "tables"},
+    "cosine_tables": {"decoders", "grid", "tables"},
+    "layered_tables": {"decoders", "layered_fit", "layered_search", "tables"},
+    "choice_book": {"codebook", "cosine_tables", "decoders", "layered_tables", "prior", "tables"},
     "field": {"codebook", "errors", "header"},
     "decoder": {
         "blocks", "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces",
@@ -53,7 +59,7 @@ MAY = {
     },
     "modes": {
         "codebook", "container", "decoder", "exact", "fit", "grid", "header", "layers", "pixels", "quantise",
-        "request", "residual", "soft", "synthesis",
+        "request", "residual", "soft", "soft_fit", "synthesis",
     },
     "encoder": {
         "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "header", "layers", "modes",
@@ -64,7 +70,7 @@ MAY = {
         "blocks", "codebook", "container", "decoder", "device", "errors", "field", "grid", "header", "quality",
         "residual",
     },
-    "latent_path": {"archive", "device", "errors", "grid", "synthesis"},
+    "latent_path": {"archive", "decoders", "device", "errors", "grid", "synthesis"},
     "writer": {
         "archive", "codebook", "container", "device", "encoder", "errors", "grid", "header", "modes", "quality",
         "request", "sources", "tiles",
@@ -72,7 +78,7 @@ MAY = {
     "parallel": {"device", "errors"},
     "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "parallel", "synth"},
     "release": {
-        "__version__", "codebook", "fit", "grid", "prior", "quantise", "smoothness", "synth", "synthesis", "tables",
+        "__version__", "choice_book", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "tables",
         "train",
     },
     "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
@@ -102,7 +108,7 @@ def test_imports_point_one_way(path: Path) -> None:
 
 def test_decoders_know_errors_and_each_other_only() -> None:
     for path in (ROOT / "velcodec" / "decoders").glob("*.py"):
-        assert imports(path, "velcodec") <= {"choice", "cosines", "errors", "siren", "warp"}
+        assert imports(path, "velcodec") <= {"choice", "cosines", "errors", "layered", "siren", "warp"}
 
 
 def test_the_container_knows_no_torch() -> None:

@@ -241,8 +241,9 @@ class Archive:
             window: ((z0, z1), (x0, x1)) in native cells.
             device: where to decode; None means as `open` was told.
 
-        At other grids latents, being continuous, are sampled anew, layers are drawn with crisp interfaces, and what
-        is stored as samples is interpolated linearly. Of a map in tiles only those are read that the window needs.
+        At other grids latents, being continuous, are sampled anew, layers are drawn with interfaces as crisp or as
+        smoothed as they are stored, and what is stored as samples is interpolated linearly. Of a map in tiles only
+        those are read that the window needs.
 
         Raises:
             UsageError: an index, shape or window that is not within the archive.

@@ -91,15 +91,15 @@ def pack_block(block: Block, features: int) -> bytes:
     )
 
 
-def unpack_block(payload: bytes, features: int, latent: int, sizes: Sequence[int]) -> Block:
-    """The streams of a MAPS section of records of some sizes in bytes, `latent` numbers a latent."""
+def unpack_block(payload: bytes, features: int, plain: int, sizes: Sequence[int]) -> Block:
+    """The streams of a MAPS section of records of some sizes in bytes, `plain` numbers a latent not coded."""
     kinds, at = unpack_kinds(payload, len(sizes), features)
     if not known_kinds(kinds, features).all():
         raise FormatError("a map's kind is not known")
     lengths: list[int | None] = [
         None,
-        int((kinds == KIND_INT8).sum()) * (4 + latent),
-        int((kinds == KIND_FP16).sum()) * 2 * latent,
+        int((kinds == KIND_INT8).sum()) * (4 + plain),
+        int((kinds == KIND_FP16).sum()) * 2 * plain,
         int(np.asarray(sizes)[kinds == KIND_EXACT].sum()),
     ]
     mask = 0b1111

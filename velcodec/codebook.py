@@ -66,9 +66,9 @@ class Codebook:
             self.drift = float(card["drift_bound"])
             self.rate = float(card["rate"])
             self.unit = float(card.get("encoder_unit", 1.0))
-            self.usual_step = float(card.get("usual_step", math.inf)) * 1.0001
+            self.usual_step = np.float32(card.get("usual_step", math.inf))
             self.decoder = decoders.build(str(decoding["decoder"]), dict(decoding["options"]))
-            self.prior = Prior(*(tensors[f"prior.{name}"] for name in ("step", "low", "size", "frequency")))
+            self.prior = Prior.of_tensors(tensors)
             self.encoder = AmortisedEncoder(**card["encoder"]) if card.get("encoder") is not None else None
             _fill(self.decoder, tensors, "decoder.")
             decoders.check(self.decoder)
@@ -84,12 +84,30 @@ class Codebook:
 
     @cached_property
     def smooth_tables(self) -> list[int]:
-        """Table sets of the cosines of a choice decoder, by their number 0; none of other decoders."""
-        from .decoders.choice import ChoiceDecoder
+        """Table sets of the cosines of a choice decoder; none of other decoders."""
+        return [t for t, part in enumerate(self._parts) if part == "cosines"]
+
+    @cached_property
+    def layered_tables(self) -> list[int]:
+        """Table sets of the layered decoder of a choice; none of other decoders."""
+        return [t for t, part in enumerate(self._parts) if part == "layered"]
+
+    @cached_property
+    def network_tables(self) -> list[int]:
+        """The other table sets: latents for a network."""
+        return [t for t, part in enumerate(self._parts) if part == "network"]
+
+    @cached_property
+    def _parts(self) -> list[str]:
+        """Which decoder of a choice each table set is for, by the likeliest number 0."""
+        from .decoders.choice import MIDDLE, ChoiceDecoder
 
         if not isinstance(self.decoder, ChoiceDecoder):
-            return []
-        return np.flatnonzero(self.prior.low[:, 0] > 0).tolist()
+            return ["network"] * self.prior.tables
+        likeliest = [self.prior.low[t, 0] + self.prior.table(t, 0).argmax() for t in range(self.prior.tables)]
+        above = MIDDLE if self.decoder.layered is not None else math.inf
+        first = np.array(likeliest) * self.prior.step
+        return ["network" if v <= 0 else "cosines" if v <= above else "layered" for v in first]
 
     @property
     def latent(self) -> int:

@@ -46,7 +46,8 @@ FEATURE_TILES = 2  # records are tiles of maps
 FEATURE_SECOND = 4  # the second coder: HEAD is deflated, edges has other contexts, layers may be in steps
 FEATURE_THIRD = 8  # beside it, the third: layers know typical ones, FOOT is one stream
 FEATURE_FOURTH = 16  # beside it, the fourth: layers may have smoothed edges
-KNOWN_REQUIRED_FEATURES = 31  # bits of the required-features field that this release understands
+FEATURE_FIFTH = 32  # beside it, the fifth: latents that are not coded are cut to PLAIN numbers
+KNOWN_REQUIRED_FEATURES = 63  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -66,6 +67,7 @@ PARTS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (8, 2))  # of a cell, down and 
 KIND_ENTROPY = 16  # 16 + t: latent entropy-coded with table set t
 KIND_RESIDUAL = 128  # 128 + t: such a latent, and the integers of what it misses
 MAX_TABLES = 112
+PLAIN = 256  # numbers of a latent that an int8 or fp16 record holds, at most, from the fifth coder on
 
 HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
     b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,'
@@ -77,10 +79,18 @@ HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
 )
 
 HEADER_DICTIONARY_3 = HEADER_DICTIONARY.replace(b"velcodec-2", b"velcodec-3")  # in files of the third coder
-# Of the fourth the codebook alone differs: with the wrong dictionary the coder's name still says so.
+# Of later ones the codebook alone differs: with the wrong dictionary the coder's name still says so.
 HEADER_DICTIONARY_4 = HEADER_DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").replace(
     b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
     b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
+)
+HEADER_DICTIONARY_5 = (
+    HEADER_DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-v1")
+    .replace(b'"latent":256', b'"latent":640')
+    .replace(
+        b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
+        b"0000000000000000000000000000000000000000000000000000000000000000",
+    )
 )
 
 MAX_HEADER = 1 << 16
@@ -246,6 +256,8 @@ def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
 
 
 def _dictionary(features: int) -> bytes:
+    if features & FEATURE_FIFTH:
+        return HEADER_DICTIONARY_5
     if features & FEATURE_FOURTH:
         return HEADER_DICTIONARY_4
     return HEADER_DICTIONARY_3 if features & FEATURE_THIRD else HEADER_DICTIONARY

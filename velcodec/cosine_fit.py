@@ -8,12 +8,10 @@ leave over: no decoding, no search. An integer is the nearest or its neighbour t
 video compression", 1998).
 """
 
-import math
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from .aim import FLOOR, Aim, Found
 from .codebook import Codebook
 from .decoders.choice import ChoiceDecoder
 from .decoders.cosines import NATIVE
@@ -24,94 +22,71 @@ HALVINGS = 12  # of the interval of log prices searched for a PSNR
 CHEAPEST, DEAREST = 1e-3, 10.0  # price of a bit, in squared steps, between which it is searched
 SAFETY = 0.9995  # of the squared error that a PSNR allows: rounding in float32 stays within the rest
 LOOKS = 3  # table sets looked at closely for a map
-FORTUNE = 1e6  # nats
 SAMPLES = NATIVE * NATIVE
 
 
-@dataclass(frozen=True)
-class CosineFit:
-    """Integers in steps, number 0 among them (B, D) float32, table sets (B,), log NMSE and bits (B,)."""
-
-    integers: Tensor
-    table: Tensor
-    log_nmse: Tensor
-    bits: Tensor
-
-    def take(self, other: "CosineFit", rows: Tensor, rate: float, floor: float, psnr: float | None) -> None:
-        """Put another fit, of some rows, in place of this where it costs less."""
-        mine, theirs = self.log_nmse[rows], self.bits[rows]
-        less = cost(other.log_nmse, other.bits, rate, floor, psnr) < cost(mine, theirs, rate, floor, psnr)
-        rows = rows[less]
-        for own, new in zip(vars(self).values(), vars(other).values(), strict=True):
-            own[rows] = new[less]
-
-
-def fit(v: Tensor, codebook: Codebook, floor: float, psnr: float | None = None) -> tuple[CosineFit, Tensor]:
-    """The cheapest cosines of normalised maps (B, H, W).
-
-    Args:
-        floor: added to the NMSE before its logarithm weighs against bits.
-        psnr: dB that the maps should reach, in the fewest bits; None weighs error against bits by the codebook's rate.
-            A map that no table set brings there is weighed so too.
-
-    Returns:
-        The fit, and the products themselves as latents (B, D), unrounded, in latent units.
-    """
-    decoder = codebook.decoder
-    assert isinstance(decoder, ChoiceDecoder)
-    z, x = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
-    c = decoder.cosines.project(v, z, x)
+def fit(v: Tensor, codebook: Codebook, aim: Aim) -> Found:
+    """The cheapest cosines of normalised maps (B, H, W)."""
+    c = products(v, codebook)
     span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
     left = ((v**2).mean((1, 2)) * SAMPLES - (c**2).sum(1)).clamp_min(0)
     scale = SAMPLES * span**2  # of a squared error, to NMSE
-    found = CosineFit(
-        torch.zeros(len(v), codebook.latent, device=v.device),
-        torch.zeros(len(v), dtype=torch.long, device=v.device),
-        torch.full_like(span, math.inf),
-        torch.full_like(span, math.inf),
-    )
-    promising = _promising(c, left, scale, codebook, floor, psnr)
+    found = Found.nothing(len(v), codebook.latent, v.device)
+    promising = _promising(c, left, scale, codebook, aim)
     for i, t in enumerate(codebook.smooth_tables):
         rows = torch.nonzero(promising[:, i])[:, 0]
         if len(rows):
             some = c[rows], left[rows], scale[rows]
-            new = _weighed(*some, codebook, t, floor)
-            if psnr is not None:
-                new = _reaching(*some, codebook, t, psnr, new)
-            found.take(new, rows, codebook.rate, floor, psnr)
-    return found, torch.cat([torch.ones_like(c[:, :1]), c], 1)
+            new = _weighed(*some, codebook, t)
+            if aim.psnr is not None:
+                new = _reaching(*some, codebook, t, SAFETY * aim.nmse()[rows], new)
+            found.take(new, rows, aim)
+    return found
 
 
-def _promising(
-    c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, floor: float, psnr: float | None
-) -> Tensor:
+def products(v: Tensor, codebook: Codebook) -> Tensor:
+    """Products (B, D - 1) of normalised maps with the waves: the latents nearest to them, number 0 left out."""
+    assert isinstance(codebook.decoder, ChoiceDecoder)
+    z, x = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+    return codebook.decoder.cosines.project(v, z, x)
+
+
+def least_cost(v: Tensor, codebook: Codebook, aim: Aim) -> Tensor:
+    """What the cosines of normalised maps cannot cost less than (B,): no bits, and the error that the waves leave."""
+    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
+    left = ((v**2).mean((1, 2)) - (products(v, codebook) ** 2).sum(1) / SAMPLES).clamp_min(1e-12)
+    return aim.cost(torch.log(left / span**2), torch.zeros_like(span))
+
+
+def _promising(c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, aim: Aim) -> Tensor:
     """Which of the smooth table sets (B, sets) are worth a closer look: the cheapest few by the nearest integers."""
     costs = []
     for t in codebook.smooth_tables:
-        fit = _measured(torch.round(c / float(codebook.prior.step[t])), c, left, scale, codebook, t)
-        costs.append(cost(fit.log_nmse, fit.bits, codebook.rate, floor, psnr))
+        low, high = (end.to(c.device)[t, 1:] for end in codebook.prior.ends)
+        q = torch.clamp(torch.round(c / float(codebook.prior.step[t])), low, high)
+        costs.append(_measured(q, c, left, scale, codebook, t).cost(aim))
     table = torch.stack(costs, 1)
     few = table.argsort(1)[:, :LOOKS]
     return torch.zeros_like(table, dtype=torch.bool).scatter(1, few, True)
 
 
-def _weighed(c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int, floor: float) -> CosineFit:
+def _weighed(c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int) -> Found:
     """Integers that minimise log NMSE + rate x bits, each on its own, given the error of the others."""
     step = float(codebook.prior.step[t])
     q = torch.round(c / step)
     for _ in range(PASSES):
         error = left + ((c - q * step) ** 2).sum(1)
-        price = codebook.rate * (error + floor * scale)
+        price = codebook.rate * (error + FLOOR * scale)
         q = integers(c, codebook, t, price)
     return _measured(q, c, left, scale, codebook, t)
 
 
 def _reaching(
-    c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int, psnr: float, other: CosineFit
-) -> CosineFit:
-    """Integers at the highest price of a bit that keeps a PSNR; another fit for maps that none brings there."""
+    c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int, nmse: Tensor, other: Found
+) -> Found:
+    """Integers at the highest price of a bit that keeps an NMSE (B,); others for maps that none brings there."""
     step = float(codebook.prior.step[t])
-    allowed = SAFETY * scale * 10 ** (-psnr / 10)
+    allowed = scale * nmse
     low, high = torch.full_like(left, CHEAPEST).log(), torch.full_like(left, DEAREST).log()
     q = integers(c, codebook, t, low.exp() * step**2)
     kept = left + ((c - q * step) ** 2).sum(1) <= allowed
@@ -137,21 +112,13 @@ def integers(c: Tensor, codebook: Codebook, t: int, price: Tensor) -> Tensor:
     return torch.where(cost[1] < cost[0], less, near)
 
 
-def _measured(q: Tensor, c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int) -> CosineFit:
+def _measured(q: Tensor, c: Tensor, left: Tensor, scale: Tensor, codebook: Codebook, t: int) -> Found:
     error = left + ((c - q * float(codebook.prior.step[t])) ** 2).sum(1)
     bits = codebook.prior.integer_bits(_whole(q, codebook, t), t).sum(1)
     table = torch.full((len(q),), t, dtype=torch.long, device=q.device)
-    return CosineFit(_whole(q, codebook, t), table, torch.log((error / scale).clamp_min(1e-12)), bits)
+    return Found(_whole(q, codebook, t), table, torch.log((error / scale).clamp_min(1e-12)), bits)
 
 
 def _whole(q: Tensor, codebook: Codebook, t: int) -> Tensor:
     """Latents in steps: number 0 of the table set before its cosines."""
     return torch.cat([torch.full_like(q[:, :1], float(codebook.prior.low[t, 0])), q], 1)
-
-
-def cost(log_nmse: Tensor, bits: Tensor, rate: float, floor: float, psnr: float | None) -> Tensor:
-    """What latents cost (B,), in nats: their bits alone, less a fortune, where they reach a PSNR that is asked for."""
-    weighed = torch.log(log_nmse.exp() + floor) + rate * bits
-    if psnr is None:
-        return weighed
-    return torch.where(-10 / math.log(10) * log_nmse >= psnr, rate * bits - FORTUNE, weighed)

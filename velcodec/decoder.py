@@ -19,7 +19,7 @@ from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
 from .grid import Grid, resample
-from .header import CODER_1, CODERS, MAX_SAMPLES, Header
+from .header import CODERS, MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers, Model
 from .soft import Soft
@@ -94,7 +94,7 @@ def read_records(
     """
     dtype = np.dtype(header.dtype)
     sizes = [h * w * dtype.itemsize for h, w in shapes]
-    block = blocks.unpack_block(payload, header.features, header.latent, sizes)
+    block = blocks.unpack_block(payload, header.features, header.plain, sizes)
     latents = _read_latents(block, header, codebook)
     stored: dict[int, Stored] = {}
     at = 0
@@ -115,7 +115,7 @@ def read_records(
         )
     if block.layers and not there:
         raise FormatError("a block has layers that no map uses")
-    edges: Model = "edges-1" if header.coder == CODER_1 else "edges"
+    edges: Model = "edges-1" if header.coder == CODERS[0] else "edges"
     streams: tuple[tuple[bytes, Model, Sequence[int]], ...] = (
         (block.edges, edges, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
         (block.smooth, "smooth", (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
@@ -176,12 +176,13 @@ def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None
             latents[tables == t] = quantise.from_integers(q, codebook.prior, t)
     elif block.entropy:
         raise FormatError("a block has latents that no map uses")
-    eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.latent)
+    eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.plain)
     if len(eight):
         scale = eight[:, :4].copy().view("<f4")[:, 0]
-        latents[kinds == container.KIND_INT8] = quantise.from_int8(scale, eight[:, 4:].view(np.int8))
-    half = np.frombuffer(block.fp16, "<f2").reshape(-1, header.latent)
-    latents[kinds == container.KIND_FP16] = quantise.from_fp16(half)
+        plain = quantise.from_int8(scale, eight[:, 4:].view(np.int8))
+        latents[kinds == container.KIND_INT8] = quantise.whole(plain, header.latent)
+    half = np.frombuffer(block.fp16, "<f2").reshape(-1, header.plain)
+    latents[kinds == container.KIND_FP16] = quantise.whole(quantise.from_fp16(half), header.latent)
     return latents
 
 

@@ -121,6 +121,7 @@ def _try_latents(
 ) -> None:
     """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay."""
     drift = codebook.drift * abs(header.scale)
+    settled = [container.KIND_ENTROPY + t for t in codebook.smooth_tables]  # a search changes nothing
     for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
         own = maps.some(rows)
         latents = modes.fitted(own, header, request, codebook, device, 0)
@@ -134,9 +135,7 @@ def _try_latents(
                 part = modes.as_corrected(own.some(left), latents.some(left), header, request, drift)
                 modes.take(best, part, [rows[i] for i in left])
             keep = _promising(offer, own, best.bytes[rows], latents, request)
-            keep &= ~np.isin(
-                latents.kinds - container.KIND_ENTROPY, codebook.smooth_tables
-            )  # those are not searched
+            keep &= ~np.isin(latents.kinds, settled)
             rows = [row for row, k in zip(rows, keep, strict=True) if k]
             if not rows:
                 break

@@ -8,8 +8,8 @@ alike on every map. Then the search goes on with the latents rounded and the gra
 rounds, until rounding costs little; maps to which it still costs more get a finer step, where the codebook has one.
 Adam moves each number by a share of its spread under the prior: numbers that a kind of map leaves alone cost no bits.
 
-Where the codebook's decoder is a choice, a map may be cosines instead, fitted in closed form (cosine_fit.py): it
-becomes what weighs less, and is not searched for where that is plain from the start.
+Where the codebook's decoder is a choice, a map may be layers (layered_fit.py) or cosines (cosine_fit.py) instead,
+whichever costs least; what is settled before the network's turn is left out of it.
 """
 
 import math
@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import cosine_fit, decoders, quantise
+from . import cosine_fit, decoders, layered_fit, quantise
+from .aim import FLOOR, FORTUNE, Aim, Found
 from .codebook import Codebook
 from .device import has_fast_bfloat16, keep_freed_memory
 from .grid import centres
@@ -36,7 +37,10 @@ HOPE_NATS, HOPE_BITS = (
     0.75,
 )  # what a search may win: of log NMSE (5 dB), and the share of the bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
-FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
+SETTLED = 1e-3  # NMSE (30 dB) of layers to which no network comes as cheaply
+GLIMPSE = (
+    3  # every so many rows and columns of a map tell, without a search, whether the network draws it well
+)
 
 
 @dataclass(frozen=True)
@@ -65,100 +69,143 @@ def fit_latents(
     codebook: Codebook,
     device: torch.device,
     effort: int,
-    rounded: bool = True,
-    psnr: float | None = None,
+    plain: int | None = None,
+    psnr: NDArray[np.float64] | None = None,
 ) -> Fit:
     """Fit latents to normalised maps.
 
     Args:
         maps: (B, H, W) float32, finite.
         effort: 0 (the network alone) to 9.
-        rounded: the latents will be rounded and entropy-coded: choose their step, and search for good integers.
-        psnr: dB that will do, where latents reach it, in the fewest bits; None: error and bits as the codebook weighs
-            them.
+        plain: None where latents will be rounded and entropy-coded: their step is chosen, good integers are searched
+            for, and they may be layers. Otherwise the numbers that will be kept as they are; the rest are 0.
+        psnr: (B,) dB that will do, where latents reach it, in the fewest bits; None: error and bits as the codebook
+            weighs them.
     """
     keep_freed_memory()
     codebook.to(device)
     batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
-    parts = [
-        _fit_batch(torch.from_numpy(maps[i : i + batch]).to(device), codebook, STEPS[effort], rounded, psnr)
-        for i in range(0, len(maps), batch)
-    ]
+    goals = None if psnr is None else torch.from_numpy(psnr.astype(np.float32)).to(device)
+    parts = []
+    for i in range(0, len(maps), batch):
+        v = torch.from_numpy(maps[i : i + batch]).to(device)
+        aim = Aim(codebook.rate, None if goals is None else goals[i : i + batch])
+        parts.append(
+            _fit_batch(v, codebook, STEPS[effort], aim)
+            if plain is None
+            else _fit_unrounded(v, codebook, STEPS[effort], plain)
+        )
     return Fit(*(torch.cat(p).cpu().numpy() for p in zip(*parts, strict=True)))
 
 
 def table_groups(codebook: Codebook) -> list[list[int]]:
     """Table sets of the network's latents of equal step, from the coarsest step to the finest."""
     of_step: dict[float, list[int]] = {}
-    for t in range(codebook.prior.tables):
-        if t not in codebook.smooth_tables:
-            of_step.setdefault(float(codebook.prior.step[t]), []).append(t)
+    for t in codebook.network_tables:
+        of_step.setdefault(float(codebook.prior.step[t]), []).append(t)
     return [of_step[step] for step in sorted(of_step, reverse=True)]
 
 
-def _fit_batch(
-    v: Tensor, codebook: Codebook, steps: int, rounded: bool, psnr: float | None
-) -> tuple[Tensor, Tensor]:
-    psnr = psnr if rounded else None
-    groups = table_groups(codebook)
-    if psnr is None:  # coarser steps are for those who ask for less
-        groups = [group for group in groups if codebook.prior.step[group[0]] <= codebook.usual_step]
+def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Tensor, Tensor]:
+    """Latents to be rounded (B, D), and their table sets (B,)."""
+    if not codebook.smooth_tables and not codebook.layered_tables:
+        groups = _groups_for(codebook, aim)
+        z = _start(v, codebook)
+        table = _coarsest(v, z, codebook, groups, aim)
+        return _searched(v, z, table, codebook, groups, steps, aim) if steps else (z, table)
+    found = Found.nothing(len(v), codebook.latent, v.device)
+    if codebook.layered_tables:
+        found = layered_fit.fit(v, codebook, aim, search=steps > 0)
+    rows = torch.nonzero(~_settled(found, aim))[:, 0]
+    if len(rows):
+        for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
+            found.take(other, rows, aim)
+    step = torch.from_numpy(codebook.prior.step).to(v.device)[found.table][:, None]
+    return found.integers * step, found.table
+
+
+def _settled(layers: Found, aim: Aim) -> Tensor:
+    """Maps (B,) that are told by layers, and not worth a try as anything else."""
+    cost = layers.cost(aim)
+    return cost < (math.log(SETTLED) if aim.psnr is None else -FORTUNE / 2)
+
+
+def _drawn_and_smooth(
+    v: Tensor, codebook: Codebook, steps: int, aim: Aim, rival: Tensor
+) -> tuple[Found, Found]:
+    """Latents for the network and for the cosines; neither is looked for where it cannot win, over a rival's cost."""
+    groups = _groups_for(codebook, aim)
     z = _start(v, codebook)
-    table = _coarsest(v, z, codebook, groups, psnr)
-    if not codebook.smooth_tables:
-        return _searched(v, z, table, codebook, groups, steps, rounded, psnr) if steps else (z, table)
-    cosines, products = cosine_fit.fit(v, codebook, FLOOR, psnr)
-    smooth = cosine_fit.cost(cosines.log_nmse, cosines.bits, codebook.rate, FLOOR, psnr)
-    log_nmse, bits = _quality(v, z, table, codebook)
-    if steps:
-        hope = cosine_fit.cost(log_nmse - HOPE_NATS, HOPE_BITS * bits, codebook.rate, FLOOR, psnr)
-        rows = torch.nonzero(hope < smooth)[:, 0]
+    table = _coarsest(v, z, codebook, groups, aim)
+    drawn = _measured(v, z, table, codebook, 1 if steps or aim.psnr is not None else GLIMPSE)
+    smooth = Found.nothing(len(v), codebook.latent, v.device)
+    if codebook.smooth_tables:
+        least = torch.minimum(rival, drawn.cost(aim))
+        rows = torch.nonzero(cosine_fit.least_cost(v, codebook, aim) < least)[:, 0]
         if len(rows):
-            some = v[rows], z[rows], table[rows]
-            z[rows], table[rows] = _searched(*some, codebook, groups, steps, rounded, psnr)
-            log_nmse[rows], bits[rows] = _quality(v[rows], z[rows], table[rows], codebook)
-    chosen = smooth < cosine_fit.cost(log_nmse, bits, codebook.rate, FLOOR, psnr)
-    step = torch.from_numpy(codebook.prior.step).to(v.device)[cosines.table][:, None]
-    z[chosen] = (cosines.integers * step if rounded else products)[chosen]
-    table[chosen] = cosines.table[chosen]
+            smooth.take(cosine_fit.fit(v[rows], codebook, aim.some(rows)), rows, aim)
+    if steps:
+        hope = aim.cost(drawn.log_nmse - HOPE_NATS, HOPE_BITS * drawn.bits)
+        rows = torch.nonzero(hope < torch.minimum(rival, smooth.cost(aim)))[:, 0]
+        if len(rows):
+            z, table = _searched(v[rows], z[rows], table[rows], codebook, groups, steps, aim.some(rows))
+            drawn.take(_measured(v[rows], z, table, codebook), rows, aim)
+    return drawn, smooth
+
+
+def _fit_unrounded(v: Tensor, codebook: Codebook, steps: int, plain: int) -> tuple[Tensor, Tensor]:
+    """Latents (B, D) not to be rounded, 0 past the first few, and table sets (B,) that say nothing."""
+    groups = _groups_for(codebook, Aim(codebook.rate))
+    z = _start(v, codebook)
+    table = _cheapest(z, codebook, groups[0])
+    if steps:
+        z = _search(Target(v, codebook), z, table, steps, rounded=False)
+    if codebook.smooth_tables:
+        products = cosine_fit.products(v, codebook)
+        smooth = torch.cat([torch.ones_like(products[:, :1]), products], 1)
+        smooth[:, plain:] = 0
+        with torch.no_grad():
+            target = Target(v, codebook)
+            less = target.nmse(smooth) < target.nmse(z)
+        z[less] = smooth[less]
     return z, table
 
 
-def _coarsest(
-    v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], psnr: float | None
-) -> Tensor:
+def _groups_for(codebook: Codebook, aim: Aim) -> list[list[int]]:
+    """The table groups to try, from the coarsest: the wide ones are for those who ask for less."""
+    groups = table_groups(codebook)
+    if aim.psnr is not None:
+        return groups
+    return [group for group in groups if codebook.prior.step[group[0]] <= codebook.usual_step]
+
+
+def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], aim: Aim) -> Tensor:
     """Table sets (B,) of the coarsest step that keeps a PSNR, or of the finest; of the first step without one."""
     table = _cheapest(z, codebook, groups[0])
-    if psnr is None:
+    if aim.psnr is None:
         return table
     short = torch.ones(len(z), dtype=torch.bool, device=z.device)
     for group in groups:
         table[short] = _cheapest(z[short], codebook, group)
-        log_nmse, _ = _quality(v[short], z[short], table[short], codebook)
-        short[short.clone()] = log_nmse > -psnr * math.log(10) / 10
+        log_nmse = _measured(v[short], z[short], table[short], codebook).log_nmse
+        short[short.clone()] = log_nmse > torch.log(aim.some(short).nmse())
         if not bool(short.any()):
             break
     return table
 
 
-def _quality(v: Tensor, z: Tensor, table: Tensor, codebook: Codebook) -> tuple[Tensor, Tensor]:
-    """Log NMSE and bits (B,) of latents (B, D), rounded."""
+def _measured(v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, every: int = 1) -> Found:
+    """Latents (B, D), rounded, and what they give on every so many rows and columns."""
     with torch.no_grad():
         step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
-        q = torch.round(z / step)
-        nmse = Target(v, codebook).nmse(q * step).clamp_min(1e-12)
-        return torch.log(nmse), codebook.prior.bits(q, table).sum(1)
+        low, high = (end.to(v.device)[table] for end in codebook.prior.ends)
+        q = torch.clamp(torch.round(z / step), low, high)
+        nmse = Target(v, codebook, every).nmse(q * step).clamp_min(1e-12)
+        return Found(q, table, torch.log(nmse), codebook.prior.bits(q, table).sum(1))
 
 
 def _searched(
-    v: Tensor,
-    z: Tensor,
-    table: Tensor,
-    codebook: Codebook,
-    groups: list[list[int]],
-    steps: int,
-    rounded: bool,
-    psnr: float | None,
+    v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, groups: list[list[int]], steps: int, aim: Aim
 ) -> tuple[Tensor, Tensor]:
     """Latents of the network (B, D) and their table sets (B,) after a search from a start.
 
@@ -166,23 +213,21 @@ def _searched(
     """
     target = Target(v, codebook)
     free = _search(target, z, table, steps, rounded=False)
-    if not rounded:
-        return free, table
     with torch.no_grad():
         limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
-    if psnr is not None:
-        limit = limit.clamp_min(math.log(10 ** (-psnr / 10) + FLOOR))
+    if aim.psnr is not None:
+        limit = torch.maximum(limit, torch.log(aim.nmse() + FLOOR))
     z, best = free.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(v), device=v.device)
     for group in groups:
-        tables = _cheapest(free[left], codebook, group)
-        if psnr is not None and group is not groups[-1]:
-            near = _quality(v[left], free[left], tables, codebook)[0] < limit[left] + ROUNDING_NATS
+        some, tables = left, _cheapest(free[left], codebook, group)
+        last = aim.psnr is None or group is groups[-1]
+        if not last:
+            log_nmse = _measured(v[left], free[left], tables, codebook).log_nmse
+            near = log_nmse < limit[left] + ROUNDING_NATS
             some, tables = left[near], tables[near]
-        else:
-            some = left
         if len(some):
-            rounds = ROUNDS if psnr is None or group is groups[-1] else 1
+            rounds = ROUNDS if last else 1
             found, off = _rounds(Target(v[some], codebook), free[some], tables, steps, limit[some], rounds)
             less = off < best[some]
             better = some[less]
@@ -194,12 +239,14 @@ def _searched(
 
 
 class Target:
-    """Maps to fit and how far latents are from them."""
+    """Maps to fit, or every so many rows and columns of them, and how far latents are from them."""
 
-    def __init__(self, v: Tensor, codebook: Codebook) -> None:
-        self.v, self.codebook = v, codebook
+    def __init__(self, v: Tensor, codebook: Codebook, every: int = 1) -> None:
         self.span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
-        self.z_axis, self.x_axis = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+        first = every // 2 if min(v.shape[1:]) > every // 2 else 0
+        self.v, self.codebook = v[:, first::every, first::every], codebook
+        axes = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
+        self.z_axis, self.x_axis = (axis[first::every] for axis in axes)
 
     def log_nmse(self, z: Tensor) -> Tensor:
         """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it, floored."""
@@ -255,8 +302,8 @@ def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: b
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
     spread = torch.from_numpy(codebook.prior.spread).to(device)[table]
-    if codebook.smooth_tables:
-        spread[:, 0] = 0  # the choice stays made: past 0 the numbers would be read as cosines
+    if codebook.smooth_tables or codebook.layered_tables:
+        spread[:, 0] = 0  # the choice stays made: past 0 the numbers would be read as others
     low, high = (t.to(device)[table] for t in codebook.prior.ends)
 
     def objective(y: Tensor) -> Tensor:

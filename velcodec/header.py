@@ -10,8 +10,15 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = ("velcodec-1", "velcodec-2", "velcodec-3", "velcodec-4")  # oldest first
-CODER_1, CODER_2, CODER_3, CODER_4 = CODERS
+CODERS = ("velcodec-1", "velcodec-2", "velcodec-3", "velcodec-4", "velcodec-5")  # oldest first
+# What each adds to the features of the one before it.
+ADDED = (
+    0,
+    container.FEATURE_SECOND,
+    container.FEATURE_THIRD,
+    container.FEATURE_FOURTH,
+    container.FEATURE_FIFTH,
+)
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
 DTYPES = frozenset(
@@ -48,17 +55,19 @@ class Header:
     overlap: int = 0
     axis: int = 0
     bound: float | None = None
-    coder: str = CODER_4
+    coder: str = CODERS[-1]
 
     @property
     def features(self) -> int:
         """The required features that a file with this header states."""
         modes = container.FEATURE_MODES if self.unit is not None else 0
         tiles = container.FEATURE_TILES if self.tile is not None else 0
-        second = container.FEATURE_SECOND if self.coder != CODER_1 else 0
-        third = container.FEATURE_THIRD if self.coder in (CODER_3, CODER_4) else 0
-        fourth = container.FEATURE_FOURTH if self.coder == CODER_4 else 0
-        return modes | tiles | second | third | fourth
+        return modes | tiles | sum(ADDED[: CODERS.index(self.coder) + 1])
+
+    @property
+    def plain(self) -> int:
+        """The numbers that an int8 or fp16 record holds of a latent."""
+        return min(self.latent, container.PLAIN) if self.features & container.FEATURE_FIFTH else self.latent
 
     @property
     def layout(self) -> Layout:

@@ -8,13 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from .archive import Archive
+from .decoders.choice import ChoiceDecoder
 from .device import resolve_device
 from .errors import DataError, UsageError
 from .grid import make_grid
 from .synthesis import denormalise, sample
+
+SORTS = ("drawn by the network", "told by cosines", "told by its layers")  # by ChoiceDecoder.sorts
 
 
 def interpolate(
@@ -40,7 +44,7 @@ def interpolate(
 
     Raises:
         UsageError: fewer than 2 steps, an index that is not there, or files of different codebooks or units.
-        DataError: a map without a latent, or in tiles; one of cosines and one of the network.
+        DataError: a map without a latent, or in tiles; or two of different parts of a choice decoder.
     """
     if steps < 2:
         raise UsageError("interpolation takes at least 2 steps, its ends")
@@ -49,10 +53,11 @@ def interpolate(
     if first.header.units != second.header.units:
         raise UsageError(f"one file is in {first.header.units}, the other in {second.header.units}")
     ends = np.stack([_latent(first, i), _latent(second, j)])
-    if first.codebook.smooth_tables and (ends[0, 0] > 0) != (ends[1, 0] > 0):
-        raise DataError(
-            "one map is stored as cosines, the other drawn by the network: no path of latents joins them"
-        )
+    decoder = first.codebook.decoder
+    if isinstance(decoder, ChoiceDecoder):
+        one, other = (SORTS[sort] for sort in decoder.sorts(torch.from_numpy(ends)).tolist())
+        if one != other:
+            raise DataError(f"map {i} is {one}, map {j} {other}: no path of latents joins them")
     weights = np.linspace(0.0, 1.0, steps)
     latents = ((1 - weights)[:, None] * ends[0] + weights[:, None] * ends[1]).astype(np.float32)
     grid = make_grid(first.map_shape, shape, None)

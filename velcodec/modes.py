@@ -15,7 +15,7 @@ import torch
 import zstandard
 from numpy.typing import NDArray
 
-from . import container, exact, layers, pixels, quantise, residual, soft
+from . import container, exact, layers, pixels, quantise, residual, soft, soft_fit
 from .codebook import Codebook
 from .decoder import MAX_FINE, corrected, restore, within_range
 from .fit import fit_latents
@@ -136,27 +136,30 @@ def as_soft(maps: Maps, header: Header, request: Request) -> Offer:
     parts = container.PARTS if request.effort > 2 else container.PARTS[:3]
     with ThreadPoolExecutor() as pool:  # the search is compiled, and holds no lock
 
-        def search(i: int) -> Soft | None:
+        def search(i: int) -> tuple[Soft, NDArray[Any]] | None:
             return _softened(maps.samples[i], float(maps.spans[i]), header, request, parts)
 
         found = list(pool.map(search, range(len(maps))))
     rows = [i for i, f in enumerate(found) if f is not None]
-    own = [f for f in found if f is not None]
-    if not own:
+    pairs = [f for f in found if f is not None]
+    if not pairs:
         return out
+    own = [f for f, _ in pairs]
     data, out.bytes[rows] = encode_layers(own, [len(maps.samples[i]) for i in rows], header)
     out.streams[of(own)] = own, data
-    for row, f in zip(rows, own, strict=True):
-        m = maps.samples[row]
+    for row, (f, restored) in zip(rows, pairs, strict=True):
         out.kinds[row], out.stored[row] = container.KIND_SOFT + container.PARTS.index(f.parts), f
-        out.psnr[row], out.error[row] = quality(m, _drawn(f, m, header), maps.spans[row])
+        out.psnr[row], out.error[row] = quality(maps.samples[row], restored, maps.spans[row])
     return out
 
 
 def _softened(
     m: NDArray[Any], span: float, header: Header, request: Request, parts: Sequence[tuple[int, int]]
-) -> Soft | None:
-    """The cheapest layers with smoothed edges found for a map, values in steps; None where none keep what is asked."""
+) -> tuple[Soft, NDArray[Any]] | None:
+    """The cheapest layers with smoothed edges found for a map, values in steps, and the map that they read back as.
+
+    None where none keep what is asked.
+    """
     most = max(down * across for down, across in parts)
     if span <= 0 or not header.unit or m.size * most > MAX_FINE or min(m.shape) < 4:
         return None
@@ -167,7 +170,7 @@ def _softened(
     step = residual.step(header.unit, code)
     values = m.astype(np.float64)
     best: tuple[Soft, float] | None = None
-    for start in soft.outlines(values):
+    for start in soft_fit.outlines(values):
         steps = residual.quantise(start.values, step)
         if steps is None:
             return None
@@ -175,13 +178,14 @@ def _softened(
         known = replace(
             stepped, values=residual.dequantise(stepped.values, step, 0.0, header.low, header.high)
         )
-        tried = soft.cheapest(values, known, m.size * rms**2, parts)
+        tried = soft_fit.cheapest(values, known, m.size * rms**2, parts)
         if tried is not None and (best is None or tried[1] < best[1]):
             own = replace(stepped, depths=tried[0].layers.depths)
             best = Soft(own, tried[0].parts), tried[1]
-    if best is None or not keeps(m, _drawn(best[0], m, header), span, request):
+    if best is None:
         return None
-    return best[0]
+    restored = _drawn(best[0], m, header)
+    return (best[0], restored) if keeps(m, restored, span, request) else None
 
 
 def _drawn(found: Soft, m: NDArray[Any], header: Header) -> NDArray[Any]:
@@ -324,7 +328,9 @@ def fitted(
     original = np.stack(maps.samples).astype(np.float64)
     normalised = ((original - header.offset) / header.scale).astype(np.float32)
     rounded = request.latent == "entropy"
-    fit = fit_latents(normalised, codebook, device, effort, rounded, _goal(maps, header, request, codebook))
+    goals = _goals(maps, header, request, codebook) if rounded else None
+    plain = None if rounded else header.plain
+    fit = fit_latents(normalised, codebook, device, effort, plain, goals)
     n = len(original)
     stored: list[Any]
     if rounded:
@@ -332,24 +338,28 @@ def fitted(
         q, latents, size = fit.rounded(codebook)
         stored = list(q)
     elif request.latent == "int8":
-        scale, eight = quantise.to_int8(fit.latents)
-        kinds, size = np.full(n, container.KIND_INT8), np.full(n, 4.0 + codebook.latent)
-        stored, latents = list(zip(scale, eight, strict=True)), quantise.from_int8(scale, eight)
+        scale, eight = quantise.to_int8(fit.latents[:, : header.plain])
+        kinds, size = np.full(n, container.KIND_INT8), np.full(n, 4.0 + header.plain)
+        stored = list(zip(scale, eight, strict=True))
+        latents = quantise.whole(quantise.from_int8(scale, eight), codebook.latent)
     else:
-        half = quantise.to_fp16(fit.latents)
-        kinds, size = np.full(n, container.KIND_FP16), np.full(n, 2.0 * codebook.latent)
-        stored, latents = list(half), quantise.from_fp16(half)
+        half = quantise.to_fp16(fit.latents[:, : header.plain])
+        kinds, size = np.full(n, container.KIND_FP16), np.full(n, 2.0 * header.plain)
+        stored, latents = list(half), quantise.whole(quantise.from_fp16(half), codebook.latent)
     values = sample(codebook, latents, make_grid(original.shape[1:]), device)
     return Latents(kinds.astype(np.uint8), stored, size, values)
 
 
-def _goal(maps: Maps, header: Header, request: Request, codebook: Codebook) -> float | None:
-    """The PSNR to fit latents for, so that what is asked still holds with the drift added."""
-    if request.goal is None or request.latent_only:
-        return request.goal
-    spans = maps.spans[maps.spans > 0]
-    share = codebook.drift * abs(header.scale) / _rms(float(spans.min()), request) if len(spans) else 1.0
-    return request.goal - 20 * math.log10(1 - min(share, 0.5))
+def _goals(maps: Maps, header: Header, request: Request, codebook: Codebook) -> NDArray[np.float64] | None:
+    """The PSNRs (n,) to fit latents for, so that what is asked still holds with the drift added."""
+    if request.goal is None:
+        return None
+    goals = np.full(len(maps), float(request.goal))
+    if request.latent_only:
+        return goals
+    allowed = np.array([_rms(span, request) for span in maps.spans.tolist()])
+    share = np.minimum(codebook.drift * abs(header.scale) / np.maximum(allowed, 1e-30), 0.5)
+    return goals - 20 * np.log10(1 - share)
 
 
 def as_latents(maps: Maps, latents: Latents, header: Header, request: Request, drift: float) -> Offer:

@@ -7,6 +7,7 @@ the entropy coder (rule 1 of the design); the bits that the latent search weighs
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 TABLE_BITS = 16  # the frequencies of a table sum to 2^16
 MAX_SIZE = 4096  # integers in one table
+CERTAIN = np.array(
+    [(1 << TABLE_BITS) - 1, 1], np.uint16
+)  # frequencies of a number that is hardly ever another
+NAMES = ("step", "low", "size", "frequency")  # of the tensors, after "prior."
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,32 @@ class Prior:
             and bool((np.isfinite(self.step) & (self.step > 0)).all())
         )
         if ok:
-            sums = np.add.reduceat(self.frequency.astype(np.int64), self._starts.ravel())
+            sums = np.add.reduceat(self.frequency.astype(np.int64), self.starts.ravel())
             ok = bool((sums == 1 << TABLE_BITS).all())
         if not ok:
             raise CodebookError("the codebook's frequency tables are not valid")
 
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Prior:
+        """The tables of a codebook. A size of 0 there stands for two integers, of CERTAIN's frequencies."""
+        step, low, size, frequency = (tensors[f"prior.{name}"] for name in NAMES)
+        certain = size.ravel() == 0
+        if not certain.any():
+            return cls(step, low, size, frequency)
+        ends = np.cumsum(size.astype(np.int64).ravel())
+        if len(frequency) != ends[-1]:
+            raise CodebookError("the codebook's frequency tables are not valid")
+        whole = np.insert(frequency, np.repeat(ends[certain], 2), np.tile(CERTAIN, int(certain.sum())))
+        return cls(step, low, np.where(size == 0, 2, size).astype(np.uint16), whole)
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """The tables by their names in a codebook."""
-        names = ("step", "low", "size", "frequency")
-        return {f"prior.{name}": getattr(self, name) for name in names}
+        starts = self.starts.ravel()
+        certain = (self.size.ravel() == 2) & (self.frequency[starts] == CERTAIN[0])
+        size = np.where(certain.reshape(self.size.shape), 0, self.size).astype(np.uint16)
+        frequency = np.delete(self.frequency, np.concatenate([starts[certain], starts[certain] + 1]))
+        stored: tuple[NDArray[Any], ...] = (self.step, self.low, size, frequency)
+        return {f"prior.{name}": tensor for name, tensor in zip(NAMES, stored, strict=True)}
 
     @property
     def tables(self) -> int:
@@ -74,13 +96,13 @@ class Prior:
         return int(self.low.shape[1])
 
     @cached_property
-    def _starts(self) -> NDArray[np.int64]:
+    def starts(self) -> NDArray[np.int64]:
         ends = np.cumsum(self.size.astype(np.int64).ravel())
         return (ends - self.size.ravel()).reshape(self.size.shape)
 
     def table(self, t: int, d: int) -> NDArray[np.uint16]:
         """Frequencies of latent number d in table set t, (size,)."""
-        start = self._starts[t, d]
+        start = self.starts[t, d]
         return self.frequency[start : start + self.size[t, d]]
 
     def high(self, t: int) -> NDArray[np.int64]:
@@ -141,7 +163,7 @@ class Prior:
         if device not in self._on_device:
             numbers = (
                 self.integers_bits,
-                torch.from_numpy(self._starts),
+                torch.from_numpy(self.starts),
                 _float(self.low),
                 _float(self.size) - 1,
             )

@@ -40,3 +40,8 @@ def to_fp16(latents: NDArray[np.float32]) -> NDArray[np.float16]:
 def from_fp16(q: NDArray[np.float16]) -> NDArray[np.float32]:
     """Float16 (B, D) to latents (B, D), float32."""
     return q.astype(np.float32)
+
+
+def whole(plain: NDArray[np.float32], latent: int) -> NDArray[np.float32]:
+    """Latents (n, latent) whose first numbers are kept (n, P): the others are 0."""
+    return np.pad(plain, ((0, 0), (0, latent - plain.shape[1])))

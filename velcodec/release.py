@@ -1,10 +1,12 @@
 """Trained networks -> a codebook: integer tables, drift bound, figures, card.
 
-networks -> fp16 weights -> tables of the rate model -> latents that the search finds -> tables of those
+    networks -> fp16 weights -> tables of the rate model -> latents that the search finds -> tables of those
+             -> cosines and layers beside the network (choice_book.py)
+
+An auto-decoder's tables are counted on the latents of its own training maps.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,32 +16,32 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import __version__, prior
+from . import __version__, choice_book, prior
+from .choice_book import Smooth
 from .codebook import Codebook, save
 from .fit import fit_latents
 from .grid import make_grid
 from .prior import Prior
-from .smoothness import with_cosines
 from .synthesis import sample
 from .tables import logistic, smoothed, trimmed
 from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
 
 COARSE = 0.5  # step of the table sets, relative to the one trained with
-FINE = 0.25  # of a second set for the kinds that latents fit so well that the step limits them
-KINDS = (  # families that share table sets
-    ("FlatVel_A",),
-    ("FlatVel_B",),
-    ("CurveVel_A", "CurveVel_B"),
-    ("FlatFault_A",),
-    ("CurveFault_A",),
-    ("FlatFault_B", "CurveFault_B"),
-    ("Style_A",),
-    ("Style_B",),
+# Families that share table sets of the network, and how many times as wide their steps are, for PSNRs below the best.
+KINDS: tuple[tuple[tuple[str, ...], tuple[int, ...]], ...] = (
+    (("CurveVel_A", "CurveVel_B"), (1,)),
+    (("FlatFault_A",), (1, 2, 4, 8, 16)),
+    (("CurveFault_A",), (1, 2, 4, 8, 16)),
+    (("FlatFault_B", "CurveFault_B"), (1, 2, 4, 8)),
 )
-FINE_KINDS = (("FlatVel_A",),)
-FLAT_KINDS = (("FlatVel_A",), ("FlatVel_B",))  # seldom stored as latents: without sets of wider steps
-SMOOTH_KINDS = (("Style_A",), ("Style_B",))  # whose cosines have table sets
-TIMES = (2, 4, 8)  # wider steps of more sets, for PSNRs below the best
+# Cosines, step sizes and classes of smooth maps. At the coarsest step Style_A keeps 26 dB, at the finest 43.
+SMOOTH_KINDS: dict[str, tuple[int, tuple[float, ...], int]] = {
+    "Style_A": (320, (1.6, 1.0, 0.64, 0.4, 0.25, 0.19, 0.145), 1),
+    "Style_B": (choice_book.LATENT - 1, (1.0, 0.64, 0.4, 0.25, 0.19, 0.145, 0.1), 2),
+}
+LAYERED_KINDS = ("FlatVel_A", "FlatVel_B", "CurveVel_A", "CurveVel_B")
+LAYERED_MAPS = 1500  # of each family
+OWN_STEP = 0.125  # of an auto-decoder's latents, of their standard deviation
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
@@ -84,20 +86,22 @@ def release(
         "encoder": {} if nets.encoder is not None else None,
         "encoder_unit": STEP,
         "rate": recipe.rate,
-        "usual_step": STEP * COARSE,
         "drift_bound": 0.0,
     }
-    smooth = [maps for families in SMOOTH_KINDS if len(maps := _maps_of(families, pool))]
-    smooth = smooth if recipe.decoder == "warp" else []
-    drawn = [families for families in KINDS if not (smooth and families in SMOOTH_KINDS)]
-    first = _logistic_prior(nets)
     where = torch.device(device)
-    book = Codebook({**weights, **first.tensors()}, card)
-    progress("fitting latents of training maps for the tables")
-    book = Codebook({**weights, **trimmed(_seen_prior(book, pool, drawn, effort, where)).tensors()}, card)
-    if smooth:
-        progress("counting the cosines of smooth training maps")
-        book = with_cosines(book, smooth)
+    progress("counting latents of training maps for the tables")
+    if nets.latents is not None:
+        tables = _own_prior(nets.latents.weight.detach().cpu().numpy())
+    else:
+        first = Codebook({**weights, **_logistic_prior(nets).tensors()}, card)
+        tables = trimmed(_seen_prior(first, pool, effort, where))
+    card["usual_step"] = float(tables.step[0])
+    book = Codebook({**weights, **tables.tensors()}, card)
+    if recipe.decoder == "warp":
+        progress("counting the cosines of smooth training maps and the layers of layered ones")
+        smooth = [Smooth(v, *SMOOTH_KINDS[f]) for f in SMOOTH_KINDS if len(v := _maps_of(f, pool))]
+        layered = [_maps_of(family, pool)[:LAYERED_MAPS] for family in LAYERED_KINDS]
+        book = choice_book.with_parts(book, smooth, np.concatenate(layered))
     card = book.card
     progress("measuring the drift bound")
     card["drift_bound"] = measure_drift(book, pool)
@@ -119,57 +123,55 @@ def _weights(nets: Networks) -> dict[str, NDArray[Any]]:
 
 
 def _logistic_prior(nets: Networks) -> Prior:
-    """Tables of the rate model's logistics; of an auto-decoder, of logistics fitted to its latents."""
-    if nets.rates is not None:
-        mean = nets.rates.mean.detach().cpu().numpy().astype(np.float64)
-        scale = np.exp(nets.rates.log_scale.detach().cpu().numpy().astype(np.float64))
-        step = STEP
-    else:
-        assert nets.latents is not None
-        z = nets.latents.weight.detach().cpu().numpy().astype(np.float64)
-        step = float(z.std() / 4)
-        mean = z.mean(0, keepdims=True) / step
-        scale = z.std(0, keepdims=True) / step * math.sqrt(3) / math.pi
+    """Tables of the rate model's logistics."""
+    assert nets.rates is not None
+    mean = nets.rates.mean.detach().cpu().numpy().astype(np.float64)
+    scale = np.exp(nets.rates.log_scale.detach().cpu().numpy().astype(np.float64))
     masses = [
         [logistic(a, b) for a, b in zip(m, s, strict=True)]
         for m, s in zip(mean / COARSE, scale / COARSE, strict=True)
     ]
-    return prior.build(np.full(len(masses), step * COARSE, np.float32), masses)
+    return prior.build(np.full(len(masses), STEP * COARSE, np.float32), masses)
 
 
-def _seen_prior(
-    book: Codebook, pool: Pool, kinds: Sequence[tuple[str, ...]], effort: int, device: torch.device
-) -> Prior:
-    """Tables of latents that the search finds for training maps: a set a kind of map, for some finer and wider ones."""
+def _own_prior(latents: NDArray[np.float32]) -> Prior:
+    """One table set of an auto-decoder's latents (n, D), at a fraction of their spread."""
+    step = float(latents.std()) * OWN_STEP
+    q = np.rint(latents.astype(np.float64) / step)
+    return trimmed(prior.build(np.array([step], np.float32), [[smoothed(column) for column in q.T]]))
+
+
+def _seen_prior(book: Codebook, pool: Pool, effort: int, device: torch.device) -> Prior:
+    """Tables of latents that the search finds for training maps: a set a kind of map and step."""
     steps, masses = [], []
-    coarse = float(book.prior.step.max())
-    for step, of_step in ((coarse, kinds), (coarse * FINE / COARSE, FINE_KINDS)):
-        for families in of_step:
-            found = _latents_of(families, book, pool, effort, device, rounded=step == coarse)
-            wide = step == coarse and families not in FLAT_KINDS
-            for times in (1, *TIMES) if wide and len(found) else (1,) * bool(len(found)):
-                q = np.rint(found.astype(np.float64) / (step * times))
-                steps.append(step * times)
-                masses.append([smoothed(q[:, d]) for d in range(book.latent)])
+    usual = float(book.prior.step.max())
+    kinds = [(families, times) for families, times in KINDS if any(len(_maps_of(f, pool)) for f in families)]
+    others = tuple({name for name, _ in pool.sources} - {f for families, _ in KINDS for f in families})
+    for families, times in kinds or [(others, (1, 2, 4, 8))]:
+        found = _latents_of(families, book, pool, effort, device)
+        for wide in times:
+            q = np.rint(found.astype(np.float64) / (usual * wide))
+            steps.append(usual * wide)
+            masses.append([smoothed(column) for column in q.T])
     return prior.build(np.array(steps, np.float32), masses)
 
 
 def _latents_of(
-    families: tuple[str, ...], book: Codebook, pool: Pool, effort: int, device: torch.device, rounded: bool
+    families: tuple[str, ...], book: Codebook, pool: Pool, effort: int, device: torch.device
 ) -> NDArray[np.float32]:
     """Latents (n, D) that the search finds for some training maps of some families."""
-    found = [np.zeros((0, book.latent), np.float32)]
+    found = []
     for family, maps in pool.sources:
         if family in families:
             share = sum(name == family for name, _ in pool.sources)
             thinned = maps[:: max(1, len(maps) * share // SAMPLE_MAPS)][: max(1, SAMPLE_MAPS // share)]
-            found.append(fit_latents(thinned.numpy(), book, device, effort, rounded).latents)
+            found.append(fit_latents(thinned.numpy(), book, device, effort).latents)
     return np.concatenate(found)
 
 
-def _maps_of(families: tuple[str, ...], pool: Pool) -> NDArray[np.float32]:
-    """All training maps (n, 70, 70) of some families."""
-    found = [maps.numpy() for family, maps in pool.sources if family in families]
+def _maps_of(family: str, pool: Pool) -> NDArray[np.float32]:
+    """All training maps (n, 70, 70) of a family."""
+    found = [maps.numpy() for name, maps in pool.sources if name == family]
     return np.concatenate(found) if found else np.zeros((0, 70, 70), np.float32)
 
 

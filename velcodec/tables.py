@@ -1,6 +1,8 @@
 """What was seen of latents -> integer tables: counts, blurred, with a logistic under them; rare ends left off."""
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +14,15 @@ from .prior import Prior
 TAIL_MASS = 1e-3  # of a logistic left off at each end of a table
 MARGIN = 2  # integers beyond the smallest and largest seen, and a standard deviation
 RARE = 8  # of 65536: integers at the ends of a table that are no likelier are left off, but for a margin
+SURE = 65_500  # of 65536: an integer so likely stands alone; another would take 11 bits and come once in 1,800 maps
 SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 BLUR = 0.2  # of a standard deviation: counts of wide tables are of few maps each
 
 
-def logistic(
-    mean: float, scale: float, low: int | None = None, high: int | None = None
-) -> tuple[int, NDArray[np.float64]]:
+Mass: TypeAlias = tuple[int, NDArray[np.float64]]  # of integers from the first on
+
+
+def logistic(mean: float, scale: float, low: int | None = None, high: int | None = None) -> Mass:
     """Mass of a logistic on the integers low .. high, by default all but its far tails: (low, mass)."""
     reach = scale * math.log(1 / TAIL_MASS)
     low = math.floor(mean - reach) - 1 if low is None else low
@@ -30,7 +34,12 @@ def logistic(
     return low, np.maximum(mass, 1e-12)
 
 
-def smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
+def always(k: int) -> Mass:
+    """Mass of a number that is always k."""
+    return k, np.array([1.0, 1e-9])
+
+
+def smoothed(q: NDArray[np.float64]) -> Mass:
     """Mass on integers from the smallest to the largest seen and a margin: the counts, blurred, with a logistic."""
     mean, scale = float(q.mean()), max(float(q.std()), 0.12) * math.sqrt(3) / math.pi
     margin = MARGIN + round(float(q.std()))
@@ -43,16 +52,30 @@ def smoothed(q: NDArray[np.float64]) -> tuple[int, NDArray[np.float64]]:
     return low, SEEN_WEIGHT * counts / counts.sum() + (1 - SEEN_WEIGHT) * heavy / heavy.sum()
 
 
-def trimmed(p: Prior) -> Prior:
-    """A prior without the rare integers at the ends of its tables, which would take a third of its bytes."""
+def integer_bits(mass: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bits of each integer under the table that a mass becomes."""
+    bits: NDArray[np.float64] = prior.TABLE_BITS - np.log2(prior.integer_table(mass).astype(np.float64))
+    return bits
+
+
+def trimmed(p: Prior, rare: Sequence[int] | None = None) -> Prior:
+    """A prior without the rare integers at the ends of its tables, which would take a third of its bytes.
+
+    `rare` has, by table set, what counts as such instead of RARE. Of a number that is hardly ever another than one
+    integer, the table is that of `prior.CERTAIN`.
+    """
     low, size, tables = p.low.copy(), p.size.copy(), []
     for t, d in np.ndindex(*p.size.shape):
         frequency = p.table(t, d)
-        likely = np.flatnonzero(frequency > RARE)
-        first, last = max(likely[0] - MARGIN, 0), min(likely[-1] + MARGIN + 1, len(frequency))
-        kept = frequency[first:last].copy()
-        kept[np.argmax(kept)] += int(frequency.sum()) - int(kept.sum())
-        low[t, d] += first
+        if frequency.max() >= SURE:
+            low[t, d] += frequency.argmax()
+            kept = prior.CERTAIN
+        else:
+            likely = np.flatnonzero(frequency > (RARE if rare is None else rare[t]))
+            first, last = max(likely[0] - 1, 0), min(likely[-1] + 2, len(frequency))
+            kept = frequency[first:last].copy()
+            kept[np.argmax(kept)] += int(frequency.sum()) - int(kept.sum())
+            low[t, d] += first
         size[t, d] = len(kept)
         tables.append(kept)
     return Prior(p.step, low, size, np.concatenate(tables))

@@ -201,6 +201,15 @@ def train(
     """
     if not recipe.steps and not recipe.start:
         raise UsageError("0 steps leave networks untrained; name a codebook to start from")
+    if (
+        recipe.decoder != "siren"
+        and recipe.steps
+        and not any(recipe.weights.get(f, 0) > 0 for f, _ in pool.sources)
+    ):
+        raise UsageError(
+            "no family with maps here has a weight above 0, so the network has nothing to learn from: smooth families "
+            "are told by cosines; add maps of others, or weights, or take 0 steps from a codebook"
+        )
     team = team or Team()
     team.check(recipe.batch)
     keep_freed_memory()

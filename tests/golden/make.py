@@ -15,9 +15,10 @@ import torch
 import velcodec
 from velcodec import codebook, decoders, encoder, modes, prior, synth
 from velcodec.decoders.choice import ChoiceDecoder
+from velcodec.tables import always
 
 HERE = Path(__file__).parent
-LATENT = 8
+LATENT, WIDE = 8, 300
 DECODERS: dict[str, dict[str, Any]] = {
     "siren": {"latent": LATENT, "width": 24, "depth": 2, "split_init": True},
     "warp": {"latent": LATENT, "features": 3, "channels": 2, "samples": 24, "width": 8},
@@ -25,14 +26,23 @@ DECODERS: dict[str, dict[str, Any]] = {
         "latent": LATENT,
         "warp": {"latent": 5, "features": 3, "channels": 2, "samples": 24, "width": 8},
     },
+    "three": {  # a choice with layers, of more numbers than a latent that is not coded keeps
+        "latent": WIDE,
+        "warp": {"latent": 5, "features": 3, "channels": 2, "samples": 24, "width": 8},
+        "layered": {"layers": 7, "waves": 9},
+    },
 }
 
 
-def tiny_codebook(family: str) -> codebook.Codebook:
+def tiny_codebook(name: str) -> codebook.Codebook:
     """A small codebook of random weights without an encoder network: two table sets, two steps."""
     torch.manual_seed(0)
-    decoder = decoders.build(family, DECODERS[family])
-    if isinstance(decoder, ChoiceDecoder):
+    family = "choice" if name == "three" else name
+    decoder = decoders.build(family, DECODERS[name])
+    if name == "three":
+        assert isinstance(decoder, ChoiceDecoder)
+        decoder.cosines.waves.copy_(torch.tensor([[d % 15, d // 15] for d in range(WIDE - 1)]))
+    elif isinstance(decoder, ChoiceDecoder):
         decoder.cosines.waves.copy_(torch.tensor([[0, 0], [0, 1], [1, 0], [0, 2], [1, 1], [3, 5], [69, 0]]))
     tensors = {f"decoder.{k}": v.numpy().astype(np.float16) for k, v in decoder.state_dict().items()}
     k = np.arange(-20, 21)
@@ -46,13 +56,23 @@ def tiny_codebook(family: str) -> codebook.Codebook:
             numbers = [(-200, np.exp(-np.abs(wide) / width))] * (LATENT - 1)
             masses.append([(1, np.array([1.0, 1e-9])), *numbers])
         steps += [2.0, 0.5]
+    if name == "three":  # number 0 marks the part; what the part does not use is always 0
+        wide, narrow, sharp = (
+            (-most, np.exp(-np.abs(np.arange(-most, most + 1)) / width))
+            for most, width in ((200, 40.0), (5, 1.0), (20, 3.0))
+        )
+        waves = [wide if d % 15 < 4 and d < 60 else narrow for d in range(290)]
+        masses = [
+            [always(mark), *own, *[always(0)] * (WIDE - 1 - len(own))]
+            for mark, own in ((0, [sharp] * 5), (1, waves), (1, waves), (40, [wide] * 61))
+        ]
+        steps = [0.2, 2.0, 0.5, 0.5]
     made = prior.build(np.array(steps, np.float32), masses)
-    for name in ("step", "low", "size", "frequency"):
-        tensors[f"prior.{name}"] = getattr(made, name)
+    tensors |= made.tensors()
     card = {
-        "id": f"golden-{family}",
+        "id": f"golden-{name}",
         "version": 1,
-        "decoding": {"decoder": family, "options": DECODERS[family], "normalisation": [3000.0, 1500.0]},
+        "decoding": {"decoder": family, "options": DECODERS[name], "normalisation": [3000.0, 1500.0]},
         "encoder": None,
         "rate": 1e-3,
         "drift_bound": 1e-3,
@@ -80,6 +100,8 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
         "choice": ("choice", np.concatenate([maps, styles]), {"latent_only": True, "effort": 2}),
         "choice-at-a-psnr": ("choice", styles, {"latent_only": True, "psnr": 12.0, "effort": 0}),
         "choice-fp16": ("choice", styles, {"latent_only": True, "latent": "fp16", "effort": 0}),
+        "layers": ("three", np.concatenate([layers, styles]), {"latent_only": True, "effort": 1}),
+        "three-fp16": ("three", styles, {"latent_only": True, "latent": "fp16", "effort": 0}),
         "soft": ("siren", maps, {"psnr": 32.0, "effort": 3}),
         "soft-fine": ("siren", faults, {"psnr": 38.0, "effort": 3}),
         "int8": ("siren", maps, {"latent_only": True, "latent": "int8", "effort": 2}),

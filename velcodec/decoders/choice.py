@@ -1,36 +1,47 @@
-"""Two decoders under one latent, whose first number says which of them the others are for.
+"""Three decoders under one latent, whose first number says which of them the others are for.
 
-    y_0 <= 0    y_1 .. y_N to the warp decoder: layers, faults, edges
-    y_0 > 0     y_1 .. y_255 to the cosines: smooth maps and textures
+         y_0 <= 0     y_1 .. y_N to the warp decoder: faults, edges, whatever is not of the others
+    0  < y_0 <= 10    y_1 .. y_M to the cosines: smooth maps and textures
+    10 < y_0          y_1 .. to the layered decoder, where there is one
 
-A network that draws edges is a poor basis for a smooth field and the reverse; an entropy-coded y_0 costs nothing, as
-a table set belongs to one of the two.
+A network that draws edges is a poor basis for a smooth field and the reverse, and layers are fewest numbers of all; an
+entropy-coded y_0 costs nothing, as a table set belongs to one of the three.
 """
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from .cosines import CosineDecoder
+from .layered import LayeredDecoder
 from .warp import WarpDecoder
+
+Part: TypeAlias = WarpDecoder | CosineDecoder | LayeredDecoder
+LAYERS = 20.0  # number 0 of layers, in latent units; that of cosines is one step
+MIDDLE = 10.0  # between the two
 
 
 class ChoiceDecoder(nn.Module):
-    """Latents (B, L) and points in [-1, 1]^2 to normalised values; differentiable in both but where y_0 is 0.
+    """Latents (B, L) and points in [-1, 1]^2 to normalised values; differentiable in both but where y_0 decides.
 
     Args:
-        latent: L, the first number included.
+        latent: L, the first number included; the cosines take all others.
         warp: options of the warp decoder; its `latent` is N, at most L - 1.
+        layered: options of the layered decoder; without any, there is none.
     """
 
-    def __init__(self, latent: int = 256, warp: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, latent: int = 256, warp: dict[str, Any] | None = None, layered: dict[str, Any] | None = None
+    ) -> None:
         super().__init__()
         self.latent = latent
         self.warp = WarpDecoder(**{"latent": latent - 1, **(warp or {})})
         self.cosines = CosineDecoder(latent - 1)
-        if self.warp.latent >= latent:
-            raise ValueError(f"a warp decoder of {self.warp.latent} numbers needs a latent of more")
+        self.layered = None if layered is None else LayeredDecoder(**layered)
+        for part in (self.warp, self.layered):
+            if part is not None and part.latent >= latent:
+                raise ValueError(f"a decoder of {part.latent} numbers needs a latent of more")
 
     def forward(self, latents: Tensor, points: Tensor) -> Tensor:
         """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2."""
@@ -51,12 +62,17 @@ class ChoiceDecoder(nn.Module):
             out = out.index_copy(0, rows, part.grid(numbers, z, x))
         return out
 
-    def _parts(self, latents: Tensor) -> list[tuple[WarpDecoder | CosineDecoder, Tensor, Tensor]]:
+    def sorts(self, latents: Tensor) -> Tensor:
+        """Whose each latent is (B,): 0 the network's, 1 the cosines', 2 the layered decoder's."""
+        first = latents[:, 0]
+        return (first > 0).long() + ((first > MIDDLE) if self.layered is not None else 0)
+
+    def _parts(self, latents: Tensor) -> list[tuple[Part, Tensor, Tensor]]:
         """The decoders that latents are for: (decoder, rows (n,), numbers (n, N)) of each."""
-        smooth = latents[:, 0] > 0
-        found: list[tuple[WarpDecoder | CosineDecoder, Tensor, Tensor]] = []
-        for part, mine in ((self.warp, ~smooth), (self.cosines, smooth)):
-            rows = torch.nonzero(mine)[:, 0]
-            if len(rows):
+        sorts = self.sorts(latents)
+        found: list[tuple[Part, Tensor, Tensor]] = []
+        for sort, part in enumerate((self.warp, self.cosines, self.layered)):
+            rows = torch.nonzero(sorts == sort)[:, 0]
+            if part is not None and len(rows):
                 found.append((part, rows, latents[rows, 1 : 1 + part.latent]))
         return found

@@ -71,9 +71,14 @@ class CosineDecoder(nn.Module):
 
     def _table(self, at: Tensor) -> Tensor:
         """Factors of the waves 0 .. the shortest at positions (n,): (n, K)."""
-        k = torch.arange(int(self.waves.max()) + 1, device=at.device, dtype=torch.float64)
         # The angle in float64: short waves would feel float32's rounding of it.
-        return (_gain(k) * torch.cos(math.pi / 2 * k * (at.double()[:, None] + 1))).to(at.dtype)
+        return factors(at.double(), int(self.waves.max()) + 1).to(at.dtype)
+
+
+def factors(at: Tensor, count: int) -> Tensor:
+    """a(k) cos(pi k (x + 1) / 2) for k = 0 .. count - 1 at positions (...) float64: (..., count)."""
+    k = torch.arange(count, device=at.device, dtype=torch.float64)
+    return _gain(k) * torch.cos(math.pi / 2 * k * (at[..., None] + 1))
 
 
 def _gain(k: Tensor) -> Tensor:

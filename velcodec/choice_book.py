@@ -1,0 +1,118 @@
+"""A codebook of the warp decoder -> one of the choice decoder: its numbers that matter, cosines and layers beside them.
+
+    tables of the warp codebook -> the numbers that carry anything, moved to 1 .. N; their weights
+    smooth training maps        -> the waves of most power, table sets of their products (cosine_tables.py)
+    layered training maps       -> table sets of their interfaces and velocities (layered_tables.py)
+
+Nothing here is trained: cosines and layers are fixed, and their tables are counts.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import cosine_tables, layered_tables, prior
+from .codebook import Codebook
+from .decoders.choice import LAYERS
+from .decoders.cosines import CosineDecoder
+from .decoders.layered import LayeredDecoder
+from .prior import Prior
+from .tables import RARE, Mass, always, trimmed
+
+SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
+RARE_IN_SEARCH = (
+    56  # of 65536: as tables.RARE, of numbers that a search moves: it makes do with likelier ones
+)
+LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
+
+
+@dataclass(frozen=True)
+class Smooth:
+    """A kind of smooth maps: normalised (n, 70, 70); how many cosines, step sizes and classes it has tables for."""
+
+    maps: NDArray[np.float32]
+    numbers: int
+    steps: Sequence[float]
+    classes: int = 1
+
+
+def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.float32]) -> Codebook:
+    """A warp codebook with cosines and layers beside the network.
+
+    Args:
+        kinds: of smooth maps, each with table sets of its own.
+        layered: normalised maps (n, 70, 70); those that are not layered are passed over.
+    """
+    card = copy.deepcopy(book.card)
+    kept, rest = _silent(book)
+    decoding = card["decoding"]
+    options = {"latent": LATENT, "warp": {**decoding["options"], "latent": len(kept)}, "layered": {}}
+    card["decoding"] = {**decoding, "decoder": "choice", "options": options}
+    card["encoder"] = {**(card["encoder"] or {}), "latent": len(kept)}
+    cosines = CosineDecoder(LATENT - 1)
+    waves = cosine_tables.waves([kind.maps for kind in kinds], LATENT - 1)
+    cosines.waves.copy_(cosines.waves.new_tensor(waves))
+    tensors = {**_moved(book.tensors, kept, rest), "decoder.cosines.waves": waves.astype(np.float16)}
+    steps, sets = book.prior.step.tolist(), _network_sets(book.prior, kept)
+    made = [cosine_tables.table_sets(cosines, k.maps, k.numbers, k.steps, k.classes) for k in kinds]
+    made.append(layered_tables.table_sets(layered, LayeredDecoder(), LATENT, LAYERS))
+    for more, masses in made:
+        steps += more
+        sets += masses
+    smooth = range(book.prior.tables, len(steps) - len(made[-1][0]))
+    tables = trimmed(
+        prior.build(np.array(steps, np.float32), sets),
+        [RARE if t in smooth else RARE_IN_SEARCH for t in range(len(steps))],
+    )
+    return Codebook({**tensors, **tables.tensors()}, card)
+
+
+def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The numbers that carry something, at least one, and what latents (D,) have of the others: a constant."""
+    p = book.prior
+    step = p.step[p.step <= book.usual_step].max()
+    usual = np.flatnonzero(p.step == step).tolist()
+    bits, mean = np.empty(p.latent), np.empty(p.latent)
+    for d in range(p.latent):
+        low = min(int(p.low[t, d]) for t in usual)
+        mass = np.zeros(max(int(p.high(t)[d]) for t in usual) - low + 1)
+        for t in usual:
+            mass[p.low[t, d] - low :][: p.size[t, d]] += p.table(t, d) / len(usual)
+        share = mass[mass > 0] / mass.sum()
+        bits[d] = -(share * np.log2(share)).sum()
+        mean[d] = low + int(mass.argmax())
+    kept = np.flatnonzero((bits > SILENT) | (bits == bits.max()))
+    rest = mean * float(step)
+    rest[kept] = 0
+    return kept, rest
+
+
+def _moved(
+    tensors: dict[str, NDArray[Any]], kept: NDArray[np.int64], rest: NDArray[np.float64]
+) -> dict[str, NDArray[Any]]:
+    """The networks' tensors, by their names in a choice decoder, for the kept numbers; the rest goes into biases."""
+    out = {}
+    for name, value in tensors.items():
+        if name in ("decoder.seed.bias", "decoder.profile1.bias"):
+            weight = tensors[name.replace("bias", "weight")].astype(np.float64)
+            value = (value + weight @ rest).astype(value.dtype)
+        elif name in ("decoder.seed.weight", "decoder.profile1.weight"):
+            value = np.ascontiguousarray(value[:, kept])
+        elif name.startswith("encoder.out."):
+            value = np.ascontiguousarray(value[kept])
+        if not name.startswith("prior."):
+            out[name.replace("decoder.", "decoder.warp.", 1)] = value
+    return out
+
+
+def _network_sets(p: Prior, kept: NDArray[np.int64]) -> list[list[Mass]]:
+    """The table sets of the network, moved: number 0 is 0, and so are those past the kept ones."""
+    rest = [always(0)] * (LATENT - 1 - len(kept))
+    return [
+        [always(0), *((int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in kept), *rest]
+        for t in range(p.tables)
+    ]
