@@ -4,7 +4,7 @@
     python benchmarks/make_v1.py release CHECKPOINT.pt OUTPUT.safetensors
 
 `train` is two runs, the second from where the first ended, its schedule anew: 8,000 steps with Style maps in the batch,
-10,500 without, 64 maps a step; about four hours on one core. It goes on from its checkpoints, CHECKPOINT.first.pt and
+10,500 without, 64 maps a step; 165 minutes on one core. It goes on from its checkpoints, CHECKPOINT.first.pt and
 CHECKPOINT.pt. `release` makes tables, cosines and layers, and measures; some twenty minutes on two cores.
 
 The OpenFWI training shards must be at hand (VELCODEC_DATA). The card's figures are of 64 held-out maps of each family.
@@ -48,7 +48,7 @@ SECOND = train.Recipe(
 )  # fmt: skip
 RELEASE = train.Recipe(steps=0, start="openfwi-2d-dev-2", seed=1)  # whose maps make the tables
 NOTES = (
-    "The networks of openfwi-2d-dev-2 trained on for 18,500 steps of 64 maps, about four hours of one shared CPU "
+    "The networks of openfwi-2d-dev-2 trained on for 18,500 steps of 64 maps, 165 minutes of one shared CPU "
     "core, by benchmarks/make_v1.py, which states both runs; the recipe beside is that of the maps whose latents, "
     "cosines and layers make the tables. Flat and folded layers are told by their interfaces, smooth maps by up to "
     "639 cosines, and the network is for faults and the rest. The figures are of held-out maps, latents alone at the "

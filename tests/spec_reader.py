@@ -50,7 +50,7 @@ DICTIONARY_5 = (
     .replace(b'"latent":256', b'"latent":640')
     .replace(
         b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
-        b"0000000000000000000000000000000000000000000000000000000000000000",
+        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
     )
 )
 DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4, 5: DICTIONARY_5}  # by coder

@@ -102,7 +102,7 @@ def test_text_mode_transfer_is_named(small_file: bytes, tmp_path: Path) -> None:
 
 def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "later.vlz"
-    for offset, value in ((8, 2), (10, 61)):
+    for offset, value in ((8, 2), (10, 64 + 61)):
         data = bytearray(small_file)
         struct.pack_into("<H", data, offset, value)
         path.write_bytes(data)

@@ -21,7 +21,7 @@ from .decoders.choice import LAYERS
 from .decoders.cosines import CosineDecoder
 from .decoders.layered import LayeredDecoder
 from .prior import Prior
-from .tables import RARE, Mass, always, trimmed
+from .tables import Mass, always, trimmed
 
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
 RARE_IN_SEARCH = (
@@ -63,12 +63,7 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     for more, masses in made:
         steps += more
         sets += masses
-    smooth = range(book.prior.tables, len(steps) - len(made[-1][0]))
-    tables = trimmed(
-        prior.build(np.array(steps, np.float32), sets),
-        [RARE if t in smooth else RARE_IN_SEARCH for t in range(len(steps))],
-    )
-    return Codebook({**tensors, **tables.tensors()}, card)
+    return Codebook({**tensors, **trimmed(prior.build(np.array(steps, np.float32), sets)).tensors()}, card)
 
 
 def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

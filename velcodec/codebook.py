@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-DEFAULT_ID = "openfwi-2d-dev-3"
+DEFAULT_ID = "openfwi-2d-v1"
 SUFFIX = ".safetensors"
 BUILT_IN = Path(__file__).parent / "codebooks"
 MAX_BYTES = 1 << 28

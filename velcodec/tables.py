@@ -1,7 +1,6 @@
 """What was seen of latents -> integer tables: counts, blurred, with a logistic under them; rare ends left off."""
 
 import math
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -58,11 +57,10 @@ def integer_bits(mass: NDArray[np.float64]) -> NDArray[np.float64]:
     return bits
 
 
-def trimmed(p: Prior, rare: Sequence[int] | None = None) -> Prior:
+def trimmed(p: Prior, rare: int = RARE) -> Prior:
     """A prior without the rare integers at the ends of its tables, which would take a third of its bytes.
 
-    `rare` has, by table set, what counts as such instead of RARE. Of a number that is hardly ever another than one
-    integer, the table is that of `prior.CERTAIN`.
+    Of a number that is hardly ever another than one integer, the table is that of `prior.CERTAIN`.
     """
     low, size, tables = p.low.copy(), p.size.copy(), []
     for t, d in np.ndindex(*p.size.shape):
@@ -71,7 +69,7 @@ def trimmed(p: Prior, rare: Sequence[int] | None = None) -> Prior:
             low[t, d] += frequency.argmax()
             kept = prior.CERTAIN
         else:
-            likely = np.flatnonzero(frequency > (RARE if rare is None else rare[t]))
+            likely = np.flatnonzero(frequency > rare)
             first, last = max(likely[0] - 1, 0), min(likely[-1] + 2, len(frequency))
             kept = frequency[first:last].copy()
             kept[np.argmax(kept)] += int(frequency.sum()) - int(kept.sum())
