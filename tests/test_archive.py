@@ -93,7 +93,7 @@ def test_exact_maps_at_other_resolutions(compressed: Compressed) -> None:
 
 def test_latents(archive: Archive, compressed: Compressed) -> None:
     latents = archive.latents()
-    assert latents.shape == (6, 256)
+    assert latents.shape == (6, archive.codebook.latent)
     assert latents.dtype == np.float32
     np.testing.assert_array_equal(archive.latents(slice(4, 6)), latents[4:])
     with velcodec.open(compressed(synth.generate("FlatVel_A", 2), lossless=True)) as exact:

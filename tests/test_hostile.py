@@ -108,7 +108,7 @@ def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -
         path.write_bytes(data)
         with pytest.raises(velcodec.VersionError, match="upgrade"):
             read_all(path)
-    assert [container.readable(v, f) for v, f in ((0, 0), (1, 31), (1, 32), (2, 0))] == [
+    assert [container.readable(v, f) for v, f in ((0, 0), (1, 63), (1, 64), (2, 0))] == [
         "damaged",
         "yes",
         "no",
@@ -123,7 +123,7 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
     features = container.unpack_prologue(data[:start])
     fields = container.unpack_header(data[start + 20 : start + 20 + length], features)
     change(fields)
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=container.HEADER_DICTIONARY)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=container._dictionary(features))
     payload = (
         packer.compress(json.dumps(fields).encode()) + packer.flush()
     )  # what pack_header refuses as well
