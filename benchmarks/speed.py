@@ -1,8 +1,9 @@
 """Speed and memory on two cores: decoding, compressing, the peak of `decompress --res 280`, and start-up.
 
-    python benchmarks/speed.py [--maps 500] [--maps-3 100] [--repeats 5]
+    python benchmarks/speed.py [--family CurveVel_A] [--maps 500] [--maps-3 100] [--repeats 5]
 
-Maps are CurveVel_A, real where at hand. The table is printed and kept as results/speed-VERSION.json.
+Maps are real where at hand: CurveVel_A is told by its layers, FlatFault_A drawn by the network. The table is printed and
+kept as results/speed-VERSION.json, of another family than CurveVel_A as speed-FAMILY-VERSION.json.
 """
 
 import argparse
@@ -22,6 +23,7 @@ CORES = use_cores()
 
 import velcodec  # noqa: E402
 
+FAMILY = "CurveVel_A"
 COMMAND = str(Path(sys.executable).parent / "velcodec")
 
 # Run in a process of its own: a child's peak starts at that of its parent, and this one has torch loaded.
@@ -64,6 +66,7 @@ def peak_bytes(path: Path, output: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", default=FAMILY)
     parser.add_argument("--maps", type=int, default=500, help="maps decoded, and compressed at effort 0")
     parser.add_argument("--maps-3", type=int, default=100, help="maps compressed at effort 3")
     parser.add_argument("--repeats", type=int, default=5)
@@ -71,7 +74,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(CORES)
-    maps, source = maps_of("CurveVel_A", options.maps)
+    maps, source = maps_of(options.family, options.maps)
     some = maps[: options.maps_3]
     figures: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -93,15 +96,16 @@ def main() -> None:
     figures = {name: round(value, 3 if value < 10 else 1) for name, value in figures.items()}
     facts: dict[str, Any] = {
         "machine": {**machine(), "cores": CORES},
-        "maps": f"CurveVel_A, {source}",
+        "maps": f"{options.family}, {source}",
         "counts": {"effort 0 and decoding": len(maps), "effort 3": len(some)},
         "codebook": velcodec.load_codebook().id,
         "figures": figures,
     }
-    print(table(["CurveVel_A, " + source, f"{CORES} cores"], figures.items()))
+    print(table([f"{options.family}, {source}", f"{CORES} cores"], figures.items()))
     print("\n" + ", ".join(f"{name} {value}" for name, value in facts["machine"].items()))
     RESULTS.mkdir(exist_ok=True)
-    kept = RESULTS / f"speed-{velcodec.__version__}.json"
+    of = "" if options.family == FAMILY else f"{options.family}-"
+    kept = RESULTS / f"speed-{of}{velcodec.__version__}.json"
     kept.write_text(json.dumps(facts, indent=2) + "\n")
 
 

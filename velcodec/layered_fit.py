@@ -65,22 +65,30 @@ def fit(v: Tensor, codebook: Codebook, aim: Aim, search: bool) -> Found:
     assert isinstance(decoder, ChoiceDecoder) and decoder.layered is not None
     found = Found.nothing(len(v), codebook.latent, v.device)
     layered = decoder.layered
-    outlines = {i: own for i, m in enumerate(v.cpu().numpy()) if (own := outline(m, layered)) is not None}
-    if not outlines:
-        return found
     span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
     scale = (span.double() ** 2 * (v.shape[1] * v.shape[2])).tolist()
     goals = [None] * len(v) if aim.psnr is None else aim.nmse().tolist()
     sets = [_tables(codebook, t) for t in codebook.layered_tables]
+    maps = v.cpu().numpy()
 
-    def cheapest(i: int) -> tuple[NDArray[np.int64], int]:
-        made = _candidates(outlines[i], sets, layered, aim.rate, scale[i], goals[i], search)
+    def cheapest(i: int) -> tuple[int, NDArray[np.int64], int] | None:
+        own = outline(maps[i], layered)
+        if own is None:
+            return None
+        made = _candidates(own, sets, layered, aim.rate, scale[i], goals[i], search)
         _, q, which = min(made, key=lambda one: one[0])
-        return q, codebook.layered_tables[which]
+        return i, q, codebook.layered_tables[which]
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the search is compiled, and holds no lock
-        integers, tables = zip(*pool.map(cheapest, outlines), strict=True)
-    rows = torch.tensor(list(outlines), device=v.device)
+    if search:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the search is compiled, and holds no lock
+            tried = list(pool.map(cheapest, range(len(v))))
+    else:  # little of this is: threads would wait for each other
+        tried = list(map(cheapest, range(len(v))))
+    made = [one for one in tried if one is not None]
+    if not made:
+        return found
+    numbers, integers, tables = zip(*made, strict=True)
+    rows = torch.tensor(numbers, device=v.device)
     q = torch.zeros(len(rows), codebook.latent)
     q[:, 0] = torch.from_numpy(codebook.prior.low[list(tables), 0].astype(np.float32))
     q[:, 1 : 1 + layered.latent] = torch.from_numpy(np.stack(integers)).float()
