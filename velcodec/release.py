@@ -41,7 +41,8 @@ SMOOTH_KINDS: dict[str, tuple[int, tuple[float, ...], int]] = {
 LAYERED_KINDS = ("FlatVel_A", "FlatVel_B", "CurveVel_A", "CurveVel_B")
 LAYERED_MAPS = 1500  # of each family
 OWN_STEP = 0.125  # of an auto-decoder's latents, of their standard deviation
-RARE_IN_SEARCH = 56  # of 65536: as tables.RARE, of the network's numbers: a search makes do with likelier ones
+# Of 65536, as tables.RARE, of the network's numbers: a search makes do with likelier ones.
+RARE_IN_SEARCH = 56
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
