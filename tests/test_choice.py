@@ -263,6 +263,15 @@ def test_more_layers_than_the_decoder_has(book: Codebook) -> None:
     assert not np.isin(fit.table, book.layered_tables).any()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 40), (40, 23), (40, 24), (200, 31)])
+def test_small_and_odd_maps_of_layers(book: Codebook, shape: tuple[int, int]) -> None:
+    """Of fewer columns than an interface has cosines, a map is not told by its layers."""
+    v = np.repeat(np.linspace(-0.5, 0.5, min(shape[0], 4), dtype=np.float32), -(-shape[0] // 4))[: shape[0]]
+    fit = fit_latents(np.tile(v[:, None], (1, 1, shape[1])), book, CPU, 1)
+    assert np.isfinite(fit.latents).all()
+    assert np.isin(fit.table, book.layered_tables).all() == (shape[1] >= 24)
+
+
 def test_one_layer(book: Codebook) -> None:
     fit = fit_latents(np.full((1, 70, 70), 0.25, np.float32), book, CPU, 1)
     assert np.isfinite(fit.latents).all()

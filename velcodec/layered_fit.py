@@ -23,9 +23,7 @@ from .decoders.layered import LayeredDecoder
 from .grid import centres
 from .layered_search import Outline, Tables, rounded, searched, within
 
-STIFFNESS = (
-    1e-6  # of a cosine's square, times the fourth power of its half periods, against a column's squared error
-)
+STIFFNESS = 1e-6  # weight of a cosine's square, times the fourth power of its half periods
 OUTSIDE = 1e-2  # weight of a column in which an interface is not there
 WITHIN = 0.42  # cells from a depth within which a curve rounds to it, and stays clear of a cell's centre
 RELAXED, PASSES = 1.6, 60  # of the projections onto the curves that do
@@ -37,11 +35,11 @@ SAFETY = 0.98  # of that error: edges are not quite crisp
 
 
 def outline(v: NDArray[np.float32], decoder: LayeredDecoder) -> Outline | None:
-    """The layers of a normalised map (H, W); None where it has none, or too many."""
-    found = layers.analyse(v)
+    """The layers of a normalised map (H, W); None where it has none, too many, or too few columns to tell them by."""
+    height, width = v.shape
+    found = layers.analyse(v) if width >= decoder.waves else None
     if found is None or len(found.values) > decoder.layers:
         return None
-    height, width = v.shape
     across = basis(width, decoder.waves)
     inside = (found.depths > 0) & (found.depths < height)
     weight = np.where(inside, 1.0, OUTSIDE)
