@@ -39,7 +39,7 @@ def test_the_ends_are_the_maps(latents: Path) -> None:
 
 
 def test_two_files_of_other_ranges(latents: Path, compressed: Compressed) -> None:
-    other = compressed(synth.generate("CurveVel_A", 1, seed=3) * np.float32(0.8), latent_only=True)
+    other = compressed(synth.generate("CurveFault_A", 1, seed=3) * np.float32(0.8), latent_only=True)
     with velcodec.open(latents) as a, velcodec.open(other) as b:
         maps = velcodec.interpolate(a, 1, b, 0)[1]
         np.testing.assert_allclose(maps[0], a[1], rtol=0, atol=DRIFT)

@@ -182,3 +182,10 @@ def test_no_steps_leave_the_networks_as_they_are(tmp_path: Path) -> None:
     assert not (tmp_path / "c.pt").exists()
     with pytest.raises(UsageError, match="start from"):
         train.train(train.Recipe(steps=0), train.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")
+
+
+def test_families_of_weight_0_alone_teach_nothing(tmp_path: Path) -> None:
+    pool = train.Pool((("Style_A", torch.zeros(2, 70, 70)),))
+    with pytest.raises(velcodec.UsageError, match="weight above 0"):
+        train.train(train.Recipe(steps=1), pool, {}, tmp_path / "c.pt")
+    assert not (tmp_path / "c.pt").exists()
