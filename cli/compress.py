@@ -54,7 +54,7 @@ DEFAULT_PSNR = 35.0  # as velcodec.request has it
     type=click.IntRange(0, 9),
     default=3,
     show_default=True,
-    help="0 is the encoder network alone, 9 a thorough search for every map.",
+    help="0 searches nothing: networks and closed forms; 9 searches thoroughly for every map.",
 )
 @device_option()
 @click.option(

@@ -24,9 +24,6 @@ from .prior import Prior
 from .tables import Mass, always, trimmed
 
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
-RARE_IN_SEARCH = (
-    56  # of 65536: as tables.RARE, of numbers that a search moves: it makes do with likelier ones
-)
 LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
 
 

@@ -32,15 +32,10 @@ ROUNDS = 4  # at most, of as many steps again on rounded latents
 LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
-HOPE_NATS, HOPE_BITS = (
-    1.2,
-    0.75,
-)  # what a search may win: of log NMSE (5 dB), and the share of the bits it may leave
+HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); the share of bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 SETTLED = 1e-3  # NMSE (30 dB) of layers to which no network comes as cheaply
-GLIMPSE = (
-    3  # every so many rows and columns of a map tell, without a search, whether the network draws it well
-)
+GLIMPSE = 3  # every so many rows and columns tell, without a search, whether the network draws a map well
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ def fit_latents(
 
     Args:
         maps: (B, H, W) float32, finite.
-        effort: 0 (the network alone) to 9.
+        effort: 0 (no search: the encoder network, cosines, rounded interfaces) to 9.
         plain: None where latents will be rounded and entropy-coded: their step is chosen, good integers are searched
             for, and they may be layers. Otherwise the numbers that will be kept as they are; the rest are 0.
         psnr: (B,) dB that will do, where latents reach it, in the fewest bits; None: error and bits as the codebook

@@ -132,7 +132,7 @@ def compress(
         lossless: restore every bit.
         latent: "entropy" (quantised, entropy-coded), "int8" or "fp16".
         codebook: id, SHA-256 or path; None means the default.
-        effort: 0 (the encoder network alone) to 9 (a thorough search).
+        effort: 0 (no search) to 9 (a thorough one).
         device: "auto", "cpu" or "cuda".
         embed_codebook: "auto" (when it costs under 1 % of the file), "always" or "never".
         overwrite: replace an existing file.
