@@ -165,9 +165,9 @@ def command(
 def _say_what_counts_only(plan: Any, real: dict[str, NDArray[Any]]) -> None:
     """Maps that a user names and the network does not learn from: better said before hours of training."""
     idle = sorted(family for family in real if not plan.weights.get(family, 0))
-    if idle and plan.decoder != "siren":
+    if idle and plan.steps and plan.decoder != "siren":
         _say(
-            f"{', '.join(idle)}: of weight 0, for the tables of cosines alone; --recipe can give another weight"
+            f"{', '.join(idle)}: of weight 0, so they fill tables and teach the network nothing; see --recipe"
         )
 
 

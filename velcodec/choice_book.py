@@ -56,7 +56,7 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     tensors = {**_moved(book.tensors, kept, rest), "decoder.cosines.waves": waves.astype(np.float16)}
     steps, sets = book.prior.step.tolist(), _network_sets(book.prior, kept)
     made = [cosine_tables.table_sets(cosines, k.maps, k.numbers, k.steps, k.classes) for k in kinds]
-    made.append(layered_tables.table_sets(layered, LayeredDecoder(), LATENT, LAYERS))
+    made.append(layered_tables.table_sets(layered, LayeredDecoder(), LATENT, LAYERS, book.rate))
     for more, masses in made:
         steps += more
         sets += masses

@@ -16,6 +16,7 @@ from .codebook import Codebook
 from .decoders.choice import ChoiceDecoder
 from .decoders.cosines import NATIVE
 from .grid import centres
+from .target import span_of
 
 PASSES = 3  # of weighing error against bits: the worth of an error falls as the error grows
 HALVINGS = 12  # of the interval of log prices searched for a PSNR
@@ -28,7 +29,7 @@ SAMPLES = NATIVE * NATIVE
 def fit(v: Tensor, codebook: Codebook, aim: Aim) -> Found:
     """The cheapest cosines of normalised maps (B, H, W)."""
     c = products(v, codebook)
-    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
+    span = span_of(v)
     left = ((v**2).mean((1, 2)) * SAMPLES - (c**2).sum(1)).clamp_min(0)
     scale = SAMPLES * span**2  # of a squared error, to NMSE
     found = Found.nothing(len(v), codebook.latent, v.device)
@@ -53,7 +54,7 @@ def products(v: Tensor, codebook: Codebook) -> Tensor:
 
 def least_cost(v: Tensor, codebook: Codebook, aim: Aim) -> Tensor:
     """What the cosines of normalised maps cannot cost less than (B,): no bits, and the error that the waves leave."""
-    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
+    span = span_of(v)
     left = ((v**2).mean((1, 2)) - (products(v, codebook) ** 2).sum(1) / SAMPLES).clamp_min(1e-12)
     return aim.cost(torch.log(left / span**2), torch.zeros_like(span))
 

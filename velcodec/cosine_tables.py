@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
+from . import prior
 from .decoders.cosines import NATIVE, CosineDecoder
 from .grid import centres
-from .tables import Mass, always, integer_bits, smoothed
+from .tables import Mass, always, smoothed
 
 SPLIT = (0.3, 0.16)  # steps between which a kind's maps are told apart by class
 PRICE = 0.2  # of a bit, in squared steps, at which table sets are filled
@@ -84,8 +85,8 @@ def _classes(c: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 
 def _filled(c: NDArray[np.float32], step: float) -> list[Mass]:
     """Tables of the integers that products (n, N) become where a bit has its price."""
-    masses = [smoothed(column) for column in np.rint(c / step).T]
     near = np.rint(c / step)
+    masses = [smoothed(column) for column in near.T]
     less = near - np.sign(near)
     for _ in range(ROUNDS):
         costs = [(c / step - q) ** 2 + PRICE * _bits(q, masses) for q in (near, less)]
@@ -94,10 +95,7 @@ def _filled(c: NDArray[np.float32], step: float) -> list[Mass]:
 
 
 def _bits(q: NDArray[np.float32], masses: Sequence[Mass]) -> NDArray[np.float32]:
-    """Bits (n, N) of integers under tables, and 4 more a step that they lie outside."""
-    out = np.empty(q.shape, dtype=np.float32)
-    for d, (low, mass) in enumerate(masses):
-        at = q[:, d] - low
-        inside = np.clip(at, 0, len(mass) - 1)
-        out[:, d] = integer_bits(mass)[inside.astype(np.int64)] + 4 * np.abs(at - inside)
-    return out
+    """Bits (n, N) of integers under tables, as Prior gives them."""
+    own = prior.build(np.ones(1, np.float32), [list(masses)])
+    bits: NDArray[np.float32] = own.integer_bits(torch.from_numpy(q), 0).numpy()
+    return bits

@@ -21,11 +21,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import cosine_fit, decoders, layered_fit, quantise
+from . import cosine_fit, layered_fit, quantise
 from .aim import FLOOR, FORTUNE, Aim, Found
 from .codebook import Codebook
 from .device import has_fast_bfloat16, keep_freed_memory
-from .grid import centres
+from .target import Target, measured
 
 STEPS = (0, 4, 8, 16, 28, 44, 68, 120, 200, 340)  # of the search on continuous latents, by effort
 ROUNDS = 4  # at most, of as many steps again on rounded latents
@@ -110,7 +110,9 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
         return _searched(v, z, table, codebook, groups, steps, aim) if steps else (z, table)
     found = Found.nothing(len(v), codebook.latent, v.device)
     if codebook.layered_tables:
-        found = layered_fit.fit(v, codebook, aim, search=steps > 0)
+        rows, told, table = layered_fit.fit(v, codebook, aim, search=steps > 0)
+        if len(rows):
+            found.take(measured(v[rows], told, table, codebook), rows, aim)
     rows = torch.nonzero(~_settled(found, aim))[:, 0]
     if len(rows):
         for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
@@ -132,7 +134,7 @@ def _drawn_and_smooth(
     groups = _groups_for(codebook, aim)
     z = _start(v, codebook)
     table = _coarsest(v, z, codebook, groups, aim)
-    drawn = _measured(v, z, table, codebook, 1 if steps or aim.psnr is not None else GLIMPSE)
+    drawn = measured(v, z, table, codebook, 1 if steps or aim.psnr is not None else GLIMPSE)
     smooth = Found.nothing(len(v), codebook.latent, v.device)
     if codebook.smooth_tables:
         least = torch.minimum(rival, drawn.cost(aim))
@@ -144,7 +146,7 @@ def _drawn_and_smooth(
         rows = torch.nonzero(hope < torch.minimum(rival, smooth.cost(aim)))[:, 0]
         if len(rows):
             z, table = _searched(v[rows], z[rows], table[rows], codebook, groups, steps, aim.some(rows))
-            drawn.take(_measured(v[rows], z, table, codebook), rows, aim)
+            drawn.take(measured(v[rows], z, table, codebook), rows, aim)
     return drawn, smooth
 
 
@@ -182,21 +184,11 @@ def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]],
     short = torch.ones(len(z), dtype=torch.bool, device=z.device)
     for group in groups:
         table[short] = _cheapest(z[short], codebook, group)
-        log_nmse = _measured(v[short], z[short], table[short], codebook).log_nmse
+        log_nmse = measured(v[short], z[short], table[short], codebook).log_nmse
         short[short.clone()] = log_nmse > torch.log(aim.some(short).nmse())
         if not bool(short.any()):
             break
     return table
-
-
-def _measured(v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, every: int = 1) -> Found:
-    """Latents (B, D), rounded, and what they give on every so many rows and columns."""
-    with torch.no_grad():
-        step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
-        low, high = (end.to(v.device)[table] for end in codebook.prior.ends)
-        q = torch.clamp(torch.round(z / step), low, high)
-        nmse = Target(v, codebook, every).nmse(q * step).clamp_min(1e-12)
-        return Found(q, table, torch.log(nmse), codebook.prior.bits(q, table).sum(1))
 
 
 def _searched(
@@ -218,7 +210,7 @@ def _searched(
         some, tables = left, _cheapest(free[left], codebook, group)
         last = aim.psnr is None or group is groups[-1]
         if not last:
-            log_nmse = _measured(v[left], free[left], tables, codebook).log_nmse
+            log_nmse = measured(v[left], free[left], tables, codebook).log_nmse
             near = log_nmse < limit[left] + ROUNDING_NATS
             some, tables = left[near], tables[near]
         if len(some):
@@ -231,26 +223,6 @@ def _searched(
         if not len(left):
             break
     return z, table
-
-
-class Target:
-    """Maps to fit, or every so many rows and columns of them, and how far latents are from them."""
-
-    def __init__(self, v: Tensor, codebook: Codebook, every: int = 1) -> None:
-        self.span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
-        first = every // 2 if min(v.shape[1:]) > every // 2 else 0
-        self.v, self.codebook = v[:, first::every, first::every], codebook
-        axes = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
-        self.z_axis, self.x_axis = (axis[first::every] for axis in axes)
-
-    def log_nmse(self, z: Tensor) -> Tensor:
-        """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it, floored."""
-        return torch.log(self.nmse(z) + FLOOR)
-
-    def nmse(self, z: Tensor) -> Tensor:
-        """The MSE over the squared range of each map (B,)."""
-        values = decoders.sample_grid(self.codebook.decoder, z, self.z_axis, self.x_axis)
-        return ((values - self.v) ** 2).mean((1, 2)) / self.span**2
 
 
 def _start(v: Tensor, codebook: Codebook) -> Tensor:

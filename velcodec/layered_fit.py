@@ -14,14 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import decoders, layers
-from .aim import FLOOR, FORTUNE, Aim, Found
+from . import layers
+from .aim import FLOOR, FORTUNE, Aim
 from .codebook import Codebook
 from .decoders.choice import ChoiceDecoder
 from .decoders.cosines import NATIVE, factors
 from .decoders.layered import LayeredDecoder
 from .grid import centres
-from .layered_search import Outline, Tables, rounded, searched, within
+from .layered_search import Outline, Tables, rounded, searched, tables_of, within
+from .target import span_of
 
 STIFFNESS = 1e-6  # weight of a cosine's square, times the fourth power of its half periods
 OUTSIDE = 1e-2  # weight of a column in which an interface is not there
@@ -53,27 +54,28 @@ def outline(v: NDArray[np.float32], decoder: LayeredDecoder) -> Outline | None:
     return Outline(found.values.astype(np.float64), found.depths, height, cosines)
 
 
-def fit(v: Tensor, codebook: Codebook, aim: Aim, search: bool) -> Found:
-    """The cheapest layered latents of normalised maps (B, H, W); none of those that are not layered.
+def fit(v: Tensor, codebook: Codebook, aim: Aim, search: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The cheapest layered latents of normalised maps (B, H, W), those that are layered.
 
     Args:
         search: move the integers, rather than round once.
+
+    Returns:
+        Which maps they are (n,), latents (n, D) at whole steps, and table sets (n,).
     """
-    decoder = codebook.decoder
-    assert isinstance(decoder, ChoiceDecoder) and decoder.layered is not None
-    found = Found.nothing(len(v), codebook.latent, v.device)
-    layered = decoder.layered
-    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
-    scale = (span.double() ** 2 * (v.shape[1] * v.shape[2])).tolist()
+    assert isinstance(codebook.decoder, ChoiceDecoder) and codebook.decoder.layered is not None
+    layered = codebook.decoder.layered
+    scale = (span_of(v).double() ** 2 * (v.shape[1] * v.shape[2])).tolist()
     goals = [None] * len(v) if aim.psnr is None else aim.nmse().tolist()
-    sets = [_tables(codebook, t) for t in codebook.layered_tables]
+    own = slice(1, 1 + layered.latent)
+    sets = [tables_of(codebook.prior, t, own) for t in codebook.layered_tables]
     maps = v.cpu().numpy()
 
     def cheapest(i: int) -> tuple[int, NDArray[np.int64], int] | None:
-        own = outline(maps[i], layered)
-        if own is None:
+        told = outline(maps[i], layered)
+        if told is None:
             return None
-        made = _candidates(own, sets, layered, aim.rate, scale[i], goals[i], search)
+        made = _candidates(told, sets, layered, aim.rate, scale[i], goals[i], search)
         _, q, which = min(made, key=lambda one: one[0])
         return i, q, codebook.layered_tables[which]
 
@@ -83,15 +85,13 @@ def fit(v: Tensor, codebook: Codebook, aim: Aim, search: bool) -> Found:
     else:  # little of this is: threads would wait for each other
         tried = list(map(cheapest, range(len(v))))
     made = [one for one in tried if one is not None]
-    if not made:
-        return found
-    numbers, integers, tables = zip(*made, strict=True)
-    rows = torch.tensor(numbers, device=v.device)
-    q = torch.zeros(len(rows), codebook.latent)
-    q[:, 0] = torch.from_numpy(codebook.prior.low[list(tables), 0].astype(np.float32))
-    q[:, 1 : 1 + layered.latent] = torch.from_numpy(np.stack(integers)).float()
-    found.take(measured(v[rows], q.to(v.device), torch.tensor(tables).to(v.device), codebook), rows, aim)
-    return found
+    rows, table = (torch.tensor([one[k] for one in made], dtype=torch.long) for k in (0, 2))
+    q = torch.zeros(len(made), codebook.latent)
+    for i, (_, integers, t) in enumerate(made):
+        q[i, 0] = float(codebook.prior.low[t, 0])
+        q[i, own] = torch.from_numpy(integers).float()
+    z = q * torch.from_numpy(codebook.prior.step)[table][:, None]
+    return rows.to(v.device), z.to(v.device), table.to(v.device)
 
 
 def _candidates(
@@ -137,30 +137,8 @@ def _cost(bits: float, nmse: float, goal: float | None) -> float:
     return bits - FORTUNE if goal is not None and nmse <= SAFETY * goal else bits + math.log(nmse + FLOOR)
 
 
-def measured(v: Tensor, q: Tensor, table: Tensor, codebook: Codebook) -> Found:
-    """Integers (B, D) and table sets (B,) of normalised maps (B, H, W), and what they decode to."""
-    span = (v.amax((1, 2)) - v.amin((1, 2))).clamp_min(1e-3)
-    z, x = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
-    step = torch.from_numpy(codebook.prior.step).to(v.device)[table][:, None]
-    with torch.no_grad():
-        restored = decoders.sample_grid(codebook.decoder, q * step, z, x)
-        bits = codebook.prior.bits(q, table).sum(1)
-    nmse = ((restored - v) ** 2).mean((1, 2)) / span**2
-    return Found(q, table, torch.log(nmse.clamp_min(1e-12)), bits)
-
-
 @lru_cache(maxsize=8)
 def basis(width: int, waves: int) -> NDArray[np.float64]:
     """The cosines (W, K) of interfaces at the columns of a map."""
     across: NDArray[np.float64] = factors(torch.from_numpy(centres(width)), waves).numpy()
     return across
-
-
-def _tables(codebook: Codebook, t: int) -> Tables:
-    """The numbers of the layered decoder under a table set."""
-    assert isinstance(codebook.decoder, ChoiceDecoder) and codebook.decoder.layered is not None
-    own = slice(1, 1 + codebook.decoder.layered.latent)
-    p = codebook.prior
-    low = p.low[t, own].astype(np.int64)
-    start = p.starts[t, own]
-    return Tables(float(p.step[t]), low, p.high(t)[own], start, p.integers_bits.numpy())

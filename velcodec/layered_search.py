@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .decoders.cosines import NATIVE
 from .decoders.layered import VELOCITY, WIDTH
+from .prior import Prior
 
 BLENDED = 5  # widths from an edge to the last centre whose cell shows both sides
 
@@ -40,6 +41,13 @@ class Tables:
     def total(self, q: NDArray[np.int64]) -> float:
         """Bits of integers (N,), brought within the tables, and 4 more a step that they are brought."""
         return float(_total(self.bits, self.start, self.low, self.high, q))
+
+
+def tables_of(prior: Prior, t: int, numbers: slice) -> Tables:
+    """Some numbers of a table set."""
+    low = prior.low[t, numbers].astype(np.int64)
+    bits = prior.integers_bits.numpy()
+    return Tables(float(prior.step[t]), low, prior.high(t)[numbers], prior.starts[t, numbers], bits)
 
 
 def within(

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from . import prior
+from .aim import FLOOR
 from .decoders.layered import LayeredDecoder
 from .layered_fit import basis, outline
-from .layered_search import Outline, Tables, rounded, searched
-from .tables import Mass, always, integer_bits, smoothed
+from .layered_search import Outline, rounded, searched, tables_of
+from .tables import Mass, always, smoothed
 
 # Kinds: flat or not, layers at least and at most, step sizes in latent units.
 KINDS = (
@@ -23,21 +25,20 @@ KINDS = (
     (False, 7, 7, (2.0, 1.0, 0.5)),
     (False, 8, 8, (2.0, 1.0, 0.5)),
 )
-WORTH = 5e-4  # nats of log NMSE that a bit must win, as tables are filled
-FLOOR = 1e-5  # NMSE
 ROUNDS = 2  # of filling tables with integers that are cheap under the last ones
 SWEEPS = 2  # of each
 MAPS = 800  # of a kind, at most
 
 
 def table_sets(
-    maps: NDArray[np.float32], decoder: LayeredDecoder, latent: int, marker: float
+    maps: NDArray[np.float32], decoder: LayeredDecoder, latent: int, marker: float, rate: float
 ) -> tuple[list[float], list[list[Mass]]]:
     """Steps (T) and tables of number 0 to the last of a latent, counted on normalised maps (n, 70, 70).
 
     Args:
         latent: numbers of the whole latent; those past the layered decoder's are 0.
         marker: what number 0 stands at, in latent units.
+        rate: nats of log NMSE that a bit must win, as tables are filled.
     """
     outlines = [own for v in maps if (own := outline(v, decoder)) is not None and len(own.values) > 1]
     rest = [always(0)] * (latent - 1 - decoder.latent)
@@ -47,7 +48,7 @@ def table_sets(
         kind = [o for o in outlines if least <= len(o.values) <= most and _is_flat(o) == flat]
         for step in sizes if kind else ():
             steps.append(step)
-            sets.append([always(round(marker / step)), *_filled(kind[:MAPS], decoder, step), *rest])
+            sets.append([always(round(marker / step)), *_filled(kind[:MAPS], decoder, step, rate), *rest])
     return steps, sets
 
 
@@ -55,26 +56,19 @@ def _is_flat(own: Outline) -> bool:
     return bool(np.ptp(own.depths, axis=1).max() == 0)
 
 
-def _filled(outlines: Sequence[Outline], decoder: LayeredDecoder, step: float) -> list[Mass]:
+def _filled(outlines: Sequence[Outline], decoder: LayeredDecoder, step: float, rate: float) -> list[Mass]:
     """Tables of the integers that a search finds for maps under tables of their first ones."""
     q = np.stack([rounded(own, step, decoder.layers) for own in outlines])
     masses = [_mass(column) for column in q.T]
     for _ in range(ROUNDS):
-        tables = _tables(masses, step)
+        tables = tables_of(prior.build(np.array([step], np.float32), [masses]), 0, slice(None))
         for own, integers in zip(outlines, q, strict=True):
             scale = float(np.ptp(own.values)) ** 2 * own.height * own.depths.shape[1]
             across = basis(own.depths.shape[1], decoder.waves)
-            searched(integers, own, across, tables, decoder.layers, SWEEPS, WORTH * FLOOR * scale, WORTH)
+            searched(integers, own, across, tables, decoder.layers, SWEEPS, rate * FLOOR * scale, rate)
         masses = [_mass(column) for column in q.T]
     return masses
 
 
 def _mass(column: NDArray[np.int64]) -> Mass:
     return smoothed(column.astype(np.float64)) if column.any() else always(0)
-
-
-def _tables(masses: Sequence[Mass], step: float) -> Tables:
-    low = np.array([first for first, _ in masses])
-    size = np.array([len(mass) for _, mass in masses])
-    bits = np.concatenate([integer_bits(mass) for _, mass in masses]).astype(np.float32)
-    return Tables(step, low, low + size - 1, np.cumsum(size) - size, bits)

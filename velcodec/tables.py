@@ -17,7 +17,6 @@ SURE = 65_500  # of 65536: an integer so likely stands alone; another would take
 SEEN_WEIGHT = 0.8  # of the counts seen against the logistic fitted to them
 BLUR = 0.2  # of a standard deviation: counts of wide tables are of few maps each
 
-
 Mass: TypeAlias = tuple[int, NDArray[np.float64]]  # of integers from the first on
 
 
@@ -49,12 +48,6 @@ def smoothed(q: NDArray[np.float64]) -> Mass:
         counts = gaussian_filter1d(counts, max(0.7, BLUR * float(q.std())), mode="constant")
     heavy = np.maximum(smooth / smooth.sum(), 1e-5)
     return low, SEEN_WEIGHT * counts / counts.sum() + (1 - SEEN_WEIGHT) * heavy / heavy.sum()
-
-
-def integer_bits(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Bits of each integer under the table that a mass becomes."""
-    bits: NDArray[np.float64] = prior.TABLE_BITS - np.log2(prior.integer_table(mass).astype(np.float64))
-    return bits
 
 
 def trimmed(p: Prior, rare: int = RARE) -> Prior:
