@@ -20,7 +20,7 @@ from velcodec import fit, pixels, residual  # noqa: E402
 from velcodec.grid import make_grid  # noqa: E402
 from velcodec.pixels import Integers  # noqa: E402
 from velcodec.synthesis import sample  # noqa: E402
-from velcodec.train import CENTRE, SCALE  # noqa: E402
+from velcodec.training_data import CENTRE, SCALE  # noqa: E402
 
 BOUNDS = [10.0, 25.0, 50.0, 100.0]
 RATES = [0.25, 1.0, 4.0, 16.0]

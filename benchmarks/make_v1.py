@@ -18,12 +18,12 @@ from common import Maps, shard, use_cores
 
 use_cores()
 
-from velcodec import decoders, release, synth, train  # noqa: E402
+from velcodec import decoders, objectives, release, synth, train, training_data  # noqa: E402
 from velcodec.amortised import AmortisedEncoder  # noqa: E402
 
 REAL = ("FlatVel_A", "CurveVel_A", "FlatFault_A")
 HELD_OUT = 999_999  # seed
-FIRST = train.Recipe(
+FIRST = training_data.Recipe(
     steps=9000,
     learning_rate=2e-4,
     muon_rate=6e-4,
@@ -35,7 +35,7 @@ FIRST = train.Recipe(
     },
 )  # fmt: skip
 FIRST_STEPS = 8000  # of the 9000 that its schedule is laid for
-SECOND = train.Recipe(
+SECOND = training_data.Recipe(
     steps=10_500,
     learning_rate=2.5e-4,
     muon_rate=8e-4,
@@ -46,7 +46,7 @@ SECOND = train.Recipe(
         "FlatFault_B": 0.1, "CurveFault_A": 0.22, "CurveFault_B": 0.1,
     },
 )  # fmt: skip
-RELEASE = train.Recipe(steps=0, start="openfwi-2d-dev-2", seed=1)  # whose maps make the tables
+RELEASE = training_data.Recipe(steps=0, start="openfwi-2d-dev-2", seed=1)  # whose maps make the tables
 NOTES = (
     "The networks of openfwi-2d-dev-2 trained on for 18,500 steps of 64 maps, 165 minutes of one shared CPU "
     "core, by benchmarks/make_v1.py, which states both runs; the recipe beside is that of the maps whose latents, "
@@ -69,7 +69,7 @@ def held_out() -> dict[str, torch.Tensor]:
     """64 normalised maps of each family that no training sees."""
     real = real_maps("dev")
     return {
-        f: train.normalise(real[f][:64] if f in real else synth.generate(f, 64, 70, seed=HELD_OUT))
+        f: training_data.normalise(real[f][:64] if f in real else synth.generate(f, 64, 70, seed=HELD_OUT))
         for f in synth.FAMILIES
     }
 
@@ -90,7 +90,7 @@ def run_training(args: argparse.Namespace) -> None:
 
     if not args.checkpoint.exists():
         try:
-            train.train(FIRST, train.build_pool(FIRST, real, print), maps, first, report=report)
+            train.train(FIRST, training_data.build_pool(FIRST, real, print), maps, first, report=report)
         except Enough:
             state = torch.load(first, map_location="cpu", weights_only=True)
             state["step"] = 0
@@ -100,13 +100,13 @@ def run_training(args: argparse.Namespace) -> None:
                 for group in optimiser["param_groups"]:
                     group["peak"] = group["lr"] = peak
             torch.save(state, args.checkpoint)
-    train.train(SECOND, train.build_pool(SECOND, real, print), maps, args.checkpoint, report=print)
+    train.train(SECOND, training_data.build_pool(SECOND, real, print), maps, args.checkpoint, report=print)
 
 
 def run_release(args: argparse.Namespace) -> None:
     """The codebook of a checkpoint."""
-    nets = train.Networks(
-        decoders.build("warp", {}), AmortisedEncoder(), train.RateModel(len(synth.FAMILIES))
+    nets = objectives.Networks(
+        decoders.build("warp", {}), AmortisedEncoder(), objectives.RateModel(len(synth.FAMILIES))
     )
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     for name, part in nets.parts().items():
@@ -114,7 +114,7 @@ def run_release(args: argparse.Namespace) -> None:
     book = release.release(
         nets,
         RELEASE,
-        train.build_pool(RELEASE, real_maps("train"), print),
+        training_data.build_pool(RELEASE, real_maps("train"), print),
         held_out(),
         args.output,
         id="openfwi-2d-v1",

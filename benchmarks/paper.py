@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 use_cores()
 
 import velcodec  # noqa: E402
-from velcodec import codebook, decoders, metrics, release, synth, train  # noqa: E402
+from velcodec import codebook, decoders, metrics, release, synth, train, training_data  # noqa: E402
 from velcodec.grid import centres  # noqa: E402
 
 FAMILIES = ("FlatVel_A", "CurveVel_A", "FlatFault_A", "CurveFault_A", "Style_A")
@@ -56,9 +56,9 @@ def maps_of(family: str) -> NDArray[np.float32]:
     return real[:: len(real) // count][:count, 0]
 
 
-def recipe(args: argparse.Namespace) -> train.Recipe:
+def recipe(args: argparse.Namespace) -> training_data.Recipe:
     """The paper's recipe at the size asked for."""
-    return train.Recipe(
+    return training_data.Recipe(
         decoder="siren",
         options={"width": args.width, "depth": args.depth},
         steps=args.steps,
@@ -72,8 +72,8 @@ def recipe(args: argparse.Namespace) -> train.Recipe:
 
 def run_training(args: argparse.Namespace) -> None:
     """Train, and write the codebook."""
-    maps = {f: train.normalise(maps_of(f)) for f in FAMILIES}
-    pool = train.Pool(tuple((f, v[:TRAINING]) for f, v in maps.items()))
+    maps = {f: training_data.normalise(maps_of(f)) for f in FAMILIES}
+    pool = training_data.Pool(tuple((f, v[:TRAINING]) for f, v in maps.items()))
     held_out = {f: v[TRAINING:] for f, v in maps.items()}
     size = recipe(args)
     nets = train.train(
@@ -128,7 +128,9 @@ def decoded(z: torch.Tensor, decoder: torch.nn.Module, side: int) -> NDArray[np.
     axis = torch.from_numpy(centres(side)).float()
     with torch.no_grad():
         parts = [decoders.sample_grid(decoder, some, axis, axis) for some in z.split(4)]
-    return (torch.cat(parts).clamp(-1, 1).numpy() * train.SCALE + train.CENTRE).astype(np.float32)
+    return (torch.cat(parts).clamp(-1, 1).numpy() * training_data.SCALE + training_data.CENTRE).astype(
+        np.float32
+    )
 
 
 def quality(maps: NDArray[np.float32], restored: NDArray[np.float32]) -> tuple[float, float, float]:
@@ -151,7 +153,7 @@ def tables_6_and_7(book: codebook.Codebook, own: torch.Tensor) -> list[list[obje
         maps = maps_of(family)
         latents = {
             "trained on": own[i * TRAINING : (i + 1) * TRAINING],
-            "validation": fitted(train.normalise(maps[TRAINING:]), book.decoder),
+            "validation": fitted(training_data.normalise(maps[TRAINING:]), book.decoder),
         }
         for part, z in latents.items():
             some = maps[:TRAINING] if part == "trained on" else maps[TRAINING:]
@@ -176,7 +178,8 @@ def row(family: str, part: str, maps: NDArray[np.float32], restored: NDArray[np.
 def table_9(book: codebook.Codebook, count: int = 20) -> list[list[object]]:
     """PSNR and SSIM at 70, 140 and 280 against the exact truth, mean over synthetic maps of all five families."""
     latents = [
-        fitted(train.normalise(synth.generate(f, count, 70, seed=SEED + 1)), book.decoder) for f in FAMILIES
+        fitted(training_data.normalise(synth.generate(f, count, 70, seed=SEED + 1)), book.decoder)
+        for f in FAMILIES
     ]
     rows: list[list[object]] = []
     for side, published in PUBLISHED_RESOLUTION.items():

@@ -21,7 +21,7 @@ import velcodec  # noqa: E402
 from velcodec import fit, metrics, synth  # noqa: E402
 from velcodec.grid import make_grid  # noqa: E402
 from velcodec.synthesis import sample  # noqa: E402
-from velcodec.train import CENTRE, SCALE  # noqa: E402
+from velcodec.training_data import CENTRE, SCALE  # noqa: E402
 
 
 def main() -> None:

@@ -128,14 +128,14 @@ def command(
     target = Path(output)
     _check_target(target, overwrite)
     real, held = _load(data), _load(dev)
-    from velcodec import release, train
+    from velcodec import release, train, training_data
     from velcodec.parallel import team
 
     plan = _recipe(recipe_file, recipe)
     with team(device) as processes:
         if processes.leads:
             _say_what_counts_only(plan, real)
-        pool = train.build_pool(plan, real, _say if processes.leads else _nothing)
+        pool = training_data.build_pool(plan, real, _say if processes.leads else _nothing)
         held_out = _held_out(plan, pool, held)
         resume = Path(checkpoint) if checkpoint else target.with_suffix(".pt")
         with progress(plan.steps, "train", "step", keep=True) if processes.leads else nullcontext() as bar:
@@ -175,15 +175,17 @@ def _recipe(path: str | None, options: dict[str, Any]) -> Any:
     """The recipe of a file, with the options given on the command line in place of its fields; else all options."""
     from dataclasses import fields
 
-    from velcodec import train
+    from velcodec import training_data
 
     if path is None:
-        return train.Recipe(**options)
+        return training_data.Recipe(**options)
     try:
         read = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
         stop(f"{path}: {one_line(error)}; give a JSON file with the fields of a recipe")
-    usual = {field.name: getattr(train.Recipe(), field.name) for field in fields(train.Recipe)}
+    usual = {
+        field.name: getattr(training_data.Recipe(), field.name) for field in fields(training_data.Recipe)
+    }
     if not isinstance(read, dict) or not set(read) <= set(usual):
         stop(f"{path}: not a recipe, whose fields are {', '.join(sorted(usual))}")
     for name, value in read.items():
@@ -192,7 +194,7 @@ def _recipe(path: str | None, options: dict[str, Any]) -> Any:
             stop(f"{path}: {name} is like {json.dumps(usual[name])}, not {json.dumps(value)}")
     source = click.get_current_context().get_parameter_source
     given = {name: value for name, value in options.items() if source(name) != ParameterSource.DEFAULT}
-    return train.Recipe(**{**read, **given})
+    return training_data.Recipe(**{**read, **given})
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -223,7 +225,7 @@ def _load(named: tuple[tuple[str, str], ...]) -> dict[str, NDArray[Any]]:
 
 def _held_out(plan: Any, pool: Any, real: dict[str, NDArray[Any]]) -> dict[str, Any]:
     """Normalised maps to measure on by family: real ones where given, else synthetic ones of another seed."""
-    from velcodec import synth, train
+    from velcodec import synth, training_data
 
     families = dict.fromkeys([*(family for family, _ in pool.sources), *real])
     count = min(HELD_OUT, plan.synthetic) or HELD_OUT  # a small trial is measured on few maps too
@@ -231,7 +233,7 @@ def _held_out(plan: Any, pool: Any, real: dict[str, NDArray[Any]]) -> dict[str, 
         family: real[family] if family in real else synth.generate(family, count, 70, seed=HELD_OUT_SEED)
         for family in families
     }
-    return {family: train.normalise(maps) for family, maps in made.items()}
+    return {family: training_data.normalise(maps) for family, maps in made.items()}
 
 
 def _describe(real: dict[str, NDArray[Any]], synthetic: int) -> str:

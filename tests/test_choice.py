@@ -11,7 +11,7 @@ import torch
 import velcodec
 import velcodec.decoders
 import velcodec.prior
-from velcodec import cosine_fit, layered_fit, layers, synth, train
+from velcodec import cosine_fit, layered_fit, layers, objectives, synth, training_data
 from velcodec.aim import Aim
 from velcodec.amortised import AmortisedEncoder
 from velcodec.choice_book import LATENT, Smooth, with_parts
@@ -28,7 +28,7 @@ WARP = "openfwi-2d-dev-2"
 
 
 def normal(family: str, count: int, seed: int) -> np.ndarray:
-    return train.normalise(synth.generate(family, count, 70, seed=seed)).numpy()
+    return training_data.normalise(synth.generate(family, count, 70, seed=seed)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -139,9 +139,11 @@ def test_wider_steps_reach_less_in_fewer_bytes() -> None:
 
 def test_training_goes_on_from_a_choice(book: Codebook) -> None:
     assert isinstance(book.decoder, ChoiceDecoder) and book.encoder is not None
-    nets = train.Networks(velcodec.decoders.build("warp", {}), AmortisedEncoder(), train.RateModel(10))
+    nets = objectives.Networks(
+        velcodec.decoders.build("warp", {}), AmortisedEncoder(), objectives.RateModel(10)
+    )
     maps = torch.from_numpy(normal("CurveVel_A", 4, 3))
-    train._start_from(book, nets, train.Pool((("CurveVel_A", maps),)))
+    objectives._start_from(book, nets, training_data.Pool((("CurveVel_A", maps),)))
     axis = torch.from_numpy(make_grid((70, 70)).z).float()
     assert nets.encoder is not None
     y = nets.encoder(maps)
@@ -257,7 +259,9 @@ def test_layers_of_other_grids(book: Codebook) -> None:
 
 
 def normal_at(family: str, count: int, seed: int, side: int) -> np.ndarray:
-    return ((synth.generate(family, count, side, seed=seed) - train.CENTRE) / train.SCALE).astype(np.float32)
+    return (
+        (synth.generate(family, count, side, seed=seed) - training_data.CENTRE) / training_data.SCALE
+    ).astype(np.float32)
 
 
 def test_more_layers_than_the_decoder_has(book: Codebook) -> None:

@@ -5,7 +5,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -386,13 +386,7 @@ def test_the_reader_of_the_page_reads_latents_of_a_choice() -> None:
     head = a_header(shape=[14, 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
     head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": d}
     fields = header.from_json(head)
-    made = blocks.Block(
-        kinds=np.array(kinds, np.uint8),
-        entropy=entropy.encode(list(q.items()), book.models),
-        int8=b"".join(np.float32(0.1).tobytes() + row.tobytes() for row in eight),
-        fp16=half.tobytes(),
-        residual=pixels.encode(corrections, "smooth", 0)[0],
-    )
+    made = block_of_latents(kinds, q, book, eight, 0.1, half, corrections)
     payload = blocks.pack_block(made, fields.features)
     records = decoder.read_records(payload, shapes, fields, book)
     assert {bool(y > 0) for y in records.latents[:8, 0]} == {True, False}
@@ -477,13 +471,8 @@ def test_both_readers_read_the_same_latents_of_layers(case: str) -> None:
     head = a_header(shape=[len(kinds), 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
     head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": latent}
     fields = header.from_json(head)
-    made = blocks.Block(
-        kinds=np.array(kinds, np.uint8),
-        entropy=entropy.encode(list(q.items()), book.models),
-        int8=b"".join(np.float32(0.5).tobytes() + row.tobytes() for row in eight),
-        fp16=half.tobytes(),
-        residual=pixels.encode([Integers(of_values(rng, (6, 5), 30), 131) for _ in range(6)], "smooth", 0)[0],
-    )
+    corrections = [Integers(of_values(rng, (6, 5), 30), 131) for _ in range(6)]
+    made = block_of_latents(kinds, q, book, eight, 0.5, half, corrections)
     payload = blocks.pack_block(made, fields.features)
     records = decoder.read_records(payload, shapes, fields, book)
     first = records.latents[:, 0]
@@ -734,6 +723,25 @@ def test_both_readers_read_the_same_layers(coder: int, monkeypatch: pytest.Monke
     for m, other, one, (height, _) in zip(maps, theirs, mine, shapes, strict=True):
         np.testing.assert_array_equal(as_page_reads(m, height, bounds, "<f4"), one)
         np.testing.assert_array_equal(as_page_reads(other, height, bounds, "<f4"), one)
+
+
+def block_of_latents(
+    kinds: Sequence[int],
+    q: Mapping[int, np.ndarray],
+    book: codebook.Codebook,
+    eight: np.ndarray,
+    scale: float,
+    half: np.ndarray,
+    corrections: list[Integers],
+) -> blocks.Block:
+    """Latents of table sets, int8 ones of a scale, fp16 ones, and the residuals of some of the first."""
+    return blocks.Block(
+        kinds=np.array(kinds, np.uint8),
+        entropy=entropy.encode(list(q.items()), book.models),
+        int8=b"".join(np.float32(scale).tobytes() + row.tobytes() for row in eight),
+        fp16=half.tobytes(),
+        residual=pixels.encode(corrections, "smooth", 0)[0],
+    )
 
 
 def a_file(head: dict[str, Any], features: int | None = None) -> spec_reader.File:

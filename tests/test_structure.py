@@ -77,10 +77,14 @@ MAY = {
         "request", "sources", "tiles",
     },
     "parallel": {"device", "errors"},
-    "train": {"amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "parallel", "synth"},
+    "training_data": {"errors", "synth"},
+    "objectives": {
+        "amortised", "codebook", "decoders", "device", "errors", "grid", "optim", "synth", "training_data",
+    },
+    "train": {"device", "errors", "grid", "objectives", "parallel", "training_data"},
     "release": {
-        "__version__", "choice_book", "codebook", "fit", "grid", "prior", "quantise", "synth", "synthesis", "tables",
-        "train",
+        "__version__", "choice_book", "codebook", "fit", "grid", "objectives", "prior", "quantise", "synth",
+        "synthesis", "tables", "training_data",
     },
     "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
 }  # fmt: skip

@@ -11,25 +11,26 @@ import pytest
 import torch
 
 import velcodec
-from velcodec import release, synth, train
+from velcodec import release, synth, train, training_data
 from velcodec.codebook import load_codebook
 from velcodec.errors import UsageError
+from velcodec.objectives import RateModel
 from velcodec.optim import orthogonalise
 from velcodec.parallel import Team
-from velcodec.train import Pool, RateModel, Recipe
+from velcodec.training_data import Pool, Recipe
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from velcodec import synth, train
+from velcodec import synth, train, training_data
 from velcodec.parallel import team
-from velcodec.train import Recipe
+from velcodec.training_data import Recipe
 
 recipe = {recipe!r}
 maps = synth.generate("FlatVel_A", 5, seed=8)[:, None]
 with team("cpu") as processes:
     assert processes.size == 2
-    pool = train.build_pool(recipe, {{"FlatVel_A": maps}}, lambda text: None)
+    pool = training_data.build_pool(recipe, {{"FlatVel_A": maps}}, lambda text: None)
     train.train(recipe, pool, {{}}, Path(sys.argv[1]), processes, every=4)
 """
 WEIGHTS = {"FlatVel_A": 0.5, "FlatFault_A": 0.5}
@@ -37,11 +38,11 @@ JOINT = Recipe(steps=6, batch=8, side=12, synthetic=6, weights=WEIGHTS, warmup=2
 SIREN = replace(
     JOINT, decoder="siren", options={"width": 32, "depth": 1, "split_init": True}, learning_rate=1e-3
 )
-HELD_OUT = {"FlatVel_A": train.normalise(synth.generate("FlatVel_A", 3, seed=9))}
+HELD_OUT = {"FlatVel_A": training_data.normalise(synth.generate("FlatVel_A", 3, seed=9))}
 
 
 def pool(recipe: Recipe) -> Pool:
-    return train.build_pool(
+    return training_data.build_pool(
         recipe, {"FlatVel_A": synth.generate("FlatVel_A", 5, seed=8)[:, None]}, lambda text: None
     )
 
@@ -153,7 +154,7 @@ def test_pools_draw_by_weight_and_family() -> None:
 @pytest.mark.parametrize("shape", [(2, 60, 70), (2, 1, 70, 71)])
 def test_maps_of_another_size_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(velcodec.DataError, match="70 x 70"):
-        train.normalise(np.zeros(shape, np.float32))
+        training_data.normalise(np.zeros(shape, np.float32))
 
 
 def test_rates_are_those_of_the_logistic_even_far_out() -> None:
@@ -174,18 +175,20 @@ def test_orthogonalise(shape: tuple[int, int]) -> None:
 
 
 def test_no_steps_leave_the_networks_as_they_are(tmp_path: Path) -> None:
-    maps = train.normalise(synth.generate("CurveVel_A", 4, 70, seed=1))
-    recipe = train.Recipe(steps=0, start="openfwi-2d-dev-2")
-    nets = train.train(recipe, train.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")
+    maps = training_data.normalise(synth.generate("CurveVel_A", 4, 70, seed=1))
+    recipe = training_data.Recipe(steps=0, start="openfwi-2d-dev-2")
+    nets = train.train(recipe, training_data.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")
     start = load_codebook("openfwi-2d-dev-2").decoder.state_dict()
     assert all(torch.equal(value, start[name]) for name, value in nets.decoder.state_dict().items())
     assert not (tmp_path / "c.pt").exists()
     with pytest.raises(UsageError, match="start from"):
-        train.train(train.Recipe(steps=0), train.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt")
+        train.train(
+            training_data.Recipe(steps=0), training_data.Pool((("CurveVel_A", maps),)), {}, tmp_path / "c.pt"
+        )
 
 
 def test_families_of_weight_0_alone_teach_nothing(tmp_path: Path) -> None:
-    pool = train.Pool((("Style_A", torch.zeros(2, 70, 70)),))
+    pool = training_data.Pool((("Style_A", torch.zeros(2, 70, 70)),))
     with pytest.raises(velcodec.UsageError, match="weight above 0"):
-        train.train(train.Recipe(steps=1), pool, {}, tmp_path / "c.pt")
+        train.train(training_data.Recipe(steps=1), pool, {}, tmp_path / "c.pt")
     assert not (tmp_path / "c.pt").exists()

@@ -21,10 +21,11 @@ from .choice_book import Smooth
 from .codebook import Codebook, save
 from .fit import fit_latents
 from .grid import make_grid
+from .objectives import STEP, Networks
 from .prior import Prior
 from .synthesis import sample
 from .tables import logistic, smoothed, trimmed
-from .train import CENTRE, SCALE, STEP, Networks, Pool, Recipe
+from .training_data import CENTRE, SCALE, Pool, Recipe
 
 COARSE = 0.5  # step of the table sets, relative to the one trained with
 # Families that share table sets of the network, and how many times as wide their steps are, for PSNRs below the best.
