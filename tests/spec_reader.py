@@ -324,6 +324,7 @@ class Decoder:
         if book.family == "choice" and prefix == "decoder.":
             self.under = Decoder(book, "decoder.warp.")
         self.layers: dict[str, int] | None = book.options.get("layered")
+        self.faults: dict[str, int] | None = book.options.get("faulted")
 
     def layer(self, name: str, v: Array) -> Array:
         """A linear layer over the first axis, or a convolution."""
@@ -365,8 +366,9 @@ class Decoder:
         if not y[0] > 0:
             numbers = self.under.w["seed.weight"].shape[1]
             return self.under.warp(y[1 : 1 + numbers], x, z)
-        if y[0] > 10 and self.layers is not None:
-            return layers_at(y, self.layers.get("layers", 8), self.layers.get("waves", 24), x, z)
+        for past, options, at in ((30, self.faults, faults_at), (10, self.layers, layers_at)):
+            if y[0] > past and options is not None:
+                return at(y, options.get("layers", 8), options.get("waves", 24), x, z)
         out = np.zeros(x.shape)
         for number, (k, down) in zip(y[1:], self.w["cosines.waves"], strict=True):
             out += number * wave(k, x) * wave(down, z)
@@ -377,18 +379,64 @@ def wave(k: float, at: Array) -> Array:
     return np.asarray(math.sqrt((2 if k else 1) / 70) * np.cos(math.pi * k * (at + 1) / 2))
 
 
+def sigmoid(u: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return np.asarray(1 / (1 + np.exp(-u)))
+
+
+def waves_of(numbers: Array, ks: range, x: Array) -> Array:
+    """Of each row of numbers, the sum of its waves."""
+    return np.tensordot(numbers, np.stack([wave(k, x) for k in ks]), 1)
+
+
+def stack_at(steps: Array, curves: Array, depth: Array, width: float) -> Array:
+    """Layers under interfaces, none of them above the one over it: a velocity, and the steps below each."""
+    out = np.full(depth.shape, steps[0])
+    for step, deepest in zip(steps[1:], np.maximum.accumulate(curves), strict=True):
+        out += step * sigmoid((depth - deepest) / width)
+    return out
+
+
 def layers_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
     """Of the layered decoder, from the latent with its number 0."""
-    need(1 <= layers <= 64 and 1 <= waves <= 70 and layers + (layers - 1) * waves < len(y), "layered")
-    out, curve, deepest = np.full(x.shape, 0.05 * y[1]), np.zeros(x.shape), np.full(x.shape, -np.inf)
-    for i in range(1, layers):
-        first = layers + 1 + (i - 1) * waves
-        for k, number in enumerate(y[first : first + waves]):
-            curve += number * wave(k, x)
-        deepest = np.maximum(deepest, curve)
-        with np.errstate(over="ignore"):
-            out += 0.05 * y[i + 1] / (1 + np.exp(-(35 * (z + 1) - deepest) / 0.02))
-    return out
+    size = layers + (layers - 1) * waves
+    need(1 <= layers <= 64 and 1 <= waves <= 70 and size < len(y), "layered")
+    told = y[layers + 1 : size + 1].reshape(layers - 1, waves)
+    curves = np.cumsum(waves_of(told, range(waves), x), 0)
+    return stack_at(0.05 * y[1 : layers + 1], curves, 35 * (z + 1), 0.02)
+
+
+def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
+    """Of the faulted decoder, from the latent with its number 0."""
+    size = layers + (layers - 1) * waves
+    need(2 <= layers <= 16 and 2 <= waves <= 70 and 16 + 2 * size < len(y), "faulted")
+    width, d = max(0.05 * y[1], 0.02), 35 * (z + 1)
+    s = [
+        35 * x * math.cos(0.0075 * y[n]) + 35 * z * math.sin(0.0075 * y[n]) - 0.15 * y[n + 1]
+        for n in (7, 9, 13)
+    ]
+    m, shift = sigmoid(s[0] / width), np.zeros(x.shape)
+    for beyond, n in zip(s[1:], (9, 13), strict=True):
+        if y[n + 3] > 0:
+            m = m * sigmoid(beyond / width)
+        else:
+            shift = shift + 0.15 * y[n + 2] * sigmoid(beyond / width)
+
+    def part(e: Array, q: int) -> tuple[Array, Array]:
+        """Layers of the rest or of the block, and the fill that would be there."""
+        steps, heights, told = np.split(y[q : q + size], [layers, 2 * layers - 1])
+        told = waves_of(told.reshape(layers - 1, waves - 1), range(1, waves), x)
+        curves = np.cumsum(0.15 * heights[:, None, None] + told, 0)
+        fill = 0.02 * (steps[1] / 2 + y[5]) * sigmoid((d - 0.15 * y[4]) / width)
+        return stack_at(0.02 * steps, curves, e, width), fill * sigmoid((curves[0] - e) / width)
+
+    rest, of_rest = part(d - shift, 17)
+    block, of_block = part(d - shift - 0.15 * y[3], 17 + size if y[2] > 0 else 17)
+    out = (1 - m) * rest + m * block
+    if not y[4] > 0:
+        return np.asarray(out)
+    fill, away = (m * of_block, s[0]) if y[3] >= 0 else ((1 - m) * of_rest, -s[0])
+    return np.asarray(out + fill * (sigmoid((0.15 * y[6] - away) / width) if y[6] > 0 else 1))
 
 
 # 9: the adaptive coder

@@ -11,13 +11,13 @@ import torch
 import velcodec
 import velcodec.decoders
 import velcodec.prior
-from velcodec import cosine_fit, layered_fit, layers, objectives, synth, training_data
+from velcodec import cosine_fit, layered_fit, layers, objectives, synth, told_fit, training_data
 from velcodec.aim import Aim
 from velcodec.amortised import AmortisedEncoder
 from velcodec.choice_book import LATENT, Smooth, with_parts
 from velcodec.codebook import Codebook, load_codebook, save
 from velcodec.decoders.choice import ChoiceDecoder
-from velcodec.fit import fit_latents, table_groups
+from velcodec.fit import fit_latents, parts_read_off, table_groups
 from velcodec.grid import make_grid
 from velcodec.synthesis import sample
 from velcodec.tables import smoothed
@@ -224,8 +224,9 @@ def test_layers_reach_a_psnr(book: Codebook, wanted: float, most: float) -> None
 
 def test_a_search_makes_layers_cheaper(book: Codebook) -> None:
     maps, aim = torch.from_numpy(normal("CurveVel_A", 8, 9)), Aim(book.rate)
-    rows, *once = layered_fit.fit(maps, book, aim, search=False)
-    again, *found = layered_fit.fit(maps, book, aim, search=True)
+    (part,) = parts_read_off(book, faults=True)
+    rows, *once = told_fit.fit(maps, book, part, aim, search=False)
+    again, *found = told_fit.fit(maps, book, part, aim, search=True)
     torch.testing.assert_close(rows, again)
     before, searched = (measured(maps[rows], *latents, book) for latents in (once, found))
     assert (searched.cost(aim) <= before.cost(aim) + 0.02).all()
@@ -237,7 +238,7 @@ def test_interfaces_round_to_those_of_the_map(book: Codebook) -> None:
     for v in normal("CurveVel_A", 10, 15):
         own = layered_fit.outline(v, book.decoder.layered)
         assert own is not None
-        curves = own.cosines @ layered_fit.basis(70, book.decoder.layered.waves).T
+        curves = own.cosines @ own.basis.T
         depths = np.clip(np.ceil(curves - 0.5), 0, 70)
         assert (depths == own.depths).mean() > 0.9
     assert layered_fit.outline(normal("Style_A", 1, 1)[0], book.decoder.layered) is None

@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ from velcodec import (
     tiles,
     writer,
 )
-from velcodec.decoders import choice, cosines, layered, siren, warp
+from velcodec.decoders import choice, cosines, faulted, layered, siren, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
 from velcodec.modes import Offer
@@ -382,14 +383,36 @@ def test_the_reader_of_the_page_reads_latents_of_a_choice() -> None:
     eight = rng.integers(-90, 90, (3, d)).astype(np.int8)
     half = rng.normal(0, 5, (3, d)).astype("<f2")
     eight[:, 0], half[:, 0] = (-3, 0, 5), (0.01, 0, -0.01)
-    corrections = [Integers(of_values(rng, shape, 30), 131) for shape in shapes[4:8]]
-    head = a_header(shape=[14, 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
-    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": d}
+    first, read = read_by_both(kinds, shapes, q, book, eight, 0.1, half, rng)
+    assert {bool(y > 0) for y in first[:8]} == {True, False}
+    assert min(np.ptp(one) for one in read) > 1
+
+
+def read_by_both(
+    kinds: list[int],
+    shapes: list[tuple[int, int]],
+    q: Mapping[int, np.ndarray],
+    book: codebook.Codebook,
+    eight: np.ndarray,
+    scale: float,
+    half: np.ndarray,
+    rng: np.random.Generator,
+) -> tuple[NDArray[Any], list[NDArray[Any]]]:
+    """Number 0 of each latent of a block, and the records, which both readers must read the same.
+
+    Args:
+        q, eight, scale, half: as of block_of_latents.
+    """
+    head = a_header(shape=[len(kinds), 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
+    if book.latent > container.PLAIN:
+        head["coder"] = "velcodec-4"  # the last that keeps all numbers of those that are not coded
+    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": book.latent}
     fields = header.from_json(head)
-    made = block_of_latents(kinds, q, book, eight, 0.1, half, corrections)
+    residuals = [s for k, s in zip(kinds, shapes, strict=True) if k >= container.KIND_RESIDUAL]
+    corrections = [Integers(of_values(rng, shape, 30), 131) for shape in residuals]
+    made = block_of_latents(kinds, q, book, eight, scale, half, corrections)
     payload = blocks.pack_block(made, fields.features)
     records = decoder.read_records(payload, shapes, fields, book)
-    assert {bool(y > 0) for y in records.latents[:8, 0]} == {True, False}
     wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
     theirs = decoder.decode_records(records, wanted, fields, book, torch.device("cpu"))
     read = spec_reader.parse_book(codebook.to_bytes(book))
@@ -397,8 +420,8 @@ def test_the_reader_of_the_page_reads_latents_of_a_choice() -> None:
     mine = spec_reader.block(a_file(head), payload, shapes, [read])
     for one, other, shape in zip(mine, theirs, shapes, strict=True):
         assert one.shape == other.shape == shape
-        assert np.ptp(one) > 1
         np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
+    return records.latents[:, 0], mine
 
 
 LAYERED: dict[str, tuple[int, dict[str, int]]] = {  # numbers of a latent, options of the layered decoder
@@ -410,25 +433,62 @@ LAYERED: dict[str, tuple[int, dict[str, int]]] = {  # numbers of a latent, optio
 FLAT: tuple[int, NDArray[np.float64]] = (-1, prior.CERTAIN.astype(float))  # a table of -1, hardly ever 0
 
 
-def codebook_of_layers(latent: int, options: dict[str, int]) -> codebook.Codebook:
-    """A small one of random weights: table sets of the network, of cosines, and of layers from y_0 = 10 on.
+def codebook_of(latent: int, **options: dict[str, int]) -> codebook.Codebook:
+    """A small one of random weights: table sets of the network, of cosines, of layers from y_0 = 10, of faults from 30.
 
     Every third number, the last one too, is hardly ever another than one.
+
+    Args:
+        options: of the layered decoder and of the faulted one, where there are these.
     """
     torch.manual_seed(5)
     under = {**CHOICE["warp"], "latent": min(latent - 1, 8)}
-    choices = {"latent": latent, "warp": under, "layered": options}
+    choices = {"latent": latent, "warp": under, **options}
     built = decoders.build("choice", choices)
     assert isinstance(built, choice.ChoiceDecoder)
     built.cosines.waves.copy_(torch.tensor([[i % 23, i // 23] for i in range(latent - 1)]))
     tensors = {f"decoder.{k}": v.numpy().astype(np.float16) for k, v in built.state_dict().items()}
     numbers = (-30, np.exp(-np.abs(np.arange(-30, 31)) / 9.0))
     others = [FLAT if (latent - 1 - d) % 3 == 0 else numbers for d in range(1, latent)]
-    first = [(0, prior.CERTAIN.astype(float)), (1, np.ones(2)), (20, np.ones(2))]
-    made = prior.build(np.array([0.3, 1.5, 0.5], np.float32), [[mass, *others] for mass in first])
+    past = {"layered": choice.FROM_LAYERS, "faulted": choice.FROM_FAULTS}
+    from_ = [1, *(round(past[k] / 0.5) for k in options)]
+    firsts = [(0, prior.CERTAIN.astype(float)), *((low, np.ones(2)) for low in from_)]
+    steps = np.array([0.3, 1.5, *(0.5 for _ in options)], np.float32)
+    made = prior.build(steps, [[mass, *others] for mass in firsts])
     decoding = {"decoder": "choice", "options": choices, "normalisation": [3000.0, 1500.0]}
-    card = {"id": "layered", "version": 1, "decoding": decoding, "encoder": None, "rate": 1e-3}
+    card = {"id": "parts", "version": 1, "decoding": decoding, "encoder": None, "rate": 1e-3}
     return codebook.Codebook({**tensors, **made.tensors()}, {**card, "drift_bound": 1e-3})
+
+
+def parts_read_by_both(
+    book: codebook.Codebook,
+    rng: np.random.Generator,
+    firsts: Mapping[int, Sequence[int]],
+    eight: np.ndarray,
+    half: np.ndarray,
+) -> NDArray[Any]:
+    """Number 0 of latents that both readers read the same: four of each table set, some rarer numbers; int8 and fp16.
+
+    Args:
+        firsts: integers of number 0, of some table sets; of all sets two are below a residual.
+        eight: in steps of a half.
+    """
+    sizes, d = book.tensors["prior.size"], book.latent
+    flat = [(d - 1 - i) % 3 == 0 for i in range(1, d)]
+    assert (sizes[:, 1:] == np.where(flat, 0, 61)).all()
+    assert sizes[:, 0].tolist() == [0, *[2] * (len(sizes) - 1)]
+    q = {}
+    for t in range(len(sizes)):
+        q[t] = rng.integers(book.prior.low[t], book.prior.high(t) + 1, (4, d)).astype(np.int32)
+        q[t][:2, sizes[t] == 0] = book.prior.low[t, sizes[t] == 0]
+    for t, first in firsts.items():
+        q[t][:, 0] = first
+    twice = [*q, *reversed(q)]
+    kinds = [start + t for start in (container.KIND_ENTROPY, container.KIND_RESIDUAL) for t in twice]
+    kinds += [container.KIND_INT8] * len(eight) + [container.KIND_FP16] * len(half)
+    sides = [(70, 70), (20, 31), (1, 9), (70, 70), (41, 27), (33, 8), (13, 90), (2100, 1), (140, 35)]
+    shapes = [(6, 5) if k >= container.KIND_RESIDUAL else sides[i % 9] for i, k in enumerate(kinds)]
+    return read_by_both(kinds, shapes, q, book, eight, 0.5, half, rng)[0]
 
 
 def interfaces_of(rng: np.random.Generator, count: int, latent: int, options: dict[str, int]) -> NDArray[Any]:
@@ -446,53 +506,78 @@ def interfaces_of(rng: np.random.Generator, count: int, latent: int, options: di
 def test_both_readers_read_the_same_latents_of_layers(case: str) -> None:
     """On the native grid and on others; entropy-coded with tables of size 0, of which some records take the rarer."""
     latent, options = LAYERED[case]
-    book, rng = codebook_of_layers(latent, options), np.random.default_rng(27)
-    sizes = book.tensors["prior.size"]
-    assert (sizes[:, 1:] == [0 if (latent - 1 - d) % 3 == 0 else 61 for d in range(1, latent)]).all()
-    assert sizes[:, 0].tolist() == [0, 2, 2]
+    book, rng = codebook_of(latent, layered=options), np.random.default_rng(27)
     half = interfaces_of(rng, 5, latent, options).astype("<f2")
     half[3:, 0] = np.nextafter(np.float16(10), np.float16(11)), 10  # the last is of cosines still
-    if len(sizes[0]) > 3:
+    if latent > 3:
         half[2, options.get("layers", 8) + 1] = -50  # six cells above the top
     eight = np.clip(interfaces_of(rng, 3, latent, options) / 0.5, -127, 127).astype(np.int8)
     eight[:, 0] = (21, 40, 20)  # the last, 10.0, of cosines
-    q = {
-        t: rng.integers(book.prior.low[t], book.prior.high(t) + 1, (4, latent)).astype(np.int32)
-        for t in range(3)
-    }
-    for t, flat in enumerate(sizes == 0):
-        q[t][:2, flat] = book.prior.low[t, flat]
-    q[0][:, 0], q[2][:, 0] = (0, 0, 0, 1), (21, 20, 20, 21)  # 1: of cosines; so is 20, 10.0
-    starts = [container.KIND_ENTROPY, container.KIND_RESIDUAL]
-    kinds = [start + t for start in starts for t in (2, 0, 1, 2, 1, 0)]
-    kinds += [container.KIND_INT8] * len(eight) + [container.KIND_FP16] * len(half)
-    shapes = [(20, 31), (70, 70), (1, 9), (70, 70), (70, 70), (33, 8), *[(6, 5)] * 6]
-    shapes += [(70, 70), (13, 90), (70, 70), (70, 70), (41, 27), (2100, 1), (140, 35), (70, 70)]
-    head = a_header(shape=[len(kinds), 70, 70], range=[-1e5, 1e5], normalisation=[3000.0, 1500.0], unit=1.5)
-    head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": latent}
-    fields = header.from_json(head)
-    corrections = [Integers(of_values(rng, (6, 5), 30), 131) for _ in range(6)]
-    made = block_of_latents(kinds, q, book, eight, 0.5, half, corrections)
-    payload = blocks.pack_block(made, fields.features)
-    records = decoder.read_records(payload, shapes, fields, book)
-    first = records.latents[:, 0]
-    assert [int(n) for n in np.histogram(first, [-np.inf, 1e-9, 10.001, np.inf])[0]] == [3, 9, 8]
-    wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
-    theirs = decoder.decode_records(records, wanted, fields, book, torch.device("cpu"))
-    read = spec_reader.parse_book(codebook.to_bytes(book))
-    assert read.sha256 == book.sha256
-    mine = spec_reader.block(a_file(head), payload, shapes, [read])
-    for one, other, shape in zip(mine, theirs, shapes, strict=True):
-        assert one.shape == other.shape == shape
-        np.testing.assert_allclose(one, other, rtol=0, atol=0.5)
+    firsts = {0: (0, 0, 0, 1), 2: (21, 20, 20, 21)}  # 1: of cosines; so is 20, 10.0
+    first = parts_read_by_both(book, rng, firsts, eight, half)
+    assert np.histogram(first, [-np.inf, 1e-9, 10.001, np.inf])[0].tolist() == [3, 9, 8]
+
+
+FAULTED: dict[str, tuple[int, dict[str, dict[str, int]]]] = {  # numbers of a latent, options of the decoders
+    "usual": (400, {"layered": {}, "faulted": {}}),
+    "few": (90, {"layered": {"layers": 3, "waves": 9}, "faulted": {"layers": 4, "waves": 5}}),
+    "without layers": (80, {"faulted": {"layers": 5, "waves": 3}}),
+    "as many as there are": (25, {"faulted": {"layers": 2, "waves": 2}}),
+}
+
+
+def faulted_of(rng: np.random.Generator, latent: int, options: dict[str, int]) -> NDArray[Any]:
+    """Latents (96, D) of faulted maps: of all sorts of edges, stacks, lines and fills, each with each."""
+    n, waves = (options.get(k, usual) for k, usual in (("layers", 8), ("waves", 24)))
+    sorts = list(product((0, 5), (-1, 1), (-1, 1), (-1, 1), (0, 1, -1), (-1, 1)))
+    soft, two, one_wall, other_wall, fill, reach = np.array(sorts).T
+    count, stack = len(sorts), n + (n - 1) * waves
+    y = rng.uniform(-20, 20, (count, latent))
+    y[:, 0] = rng.uniform(30.1, 50, count)
+    y[:, 1], y[:, 2] = np.where(soft, soft, rng.uniform(-3, 0.3, count)), two * rng.uniform(0.3, 2, count)
+    y[:, 3] = np.where(fill < 0, -1, 1) * rng.uniform(20, 60, count)
+    y[:, 4] = np.where(fill, rng.uniform(10, 60, count), -rng.uniform(0, 60, count))
+    y[:, 5], y[:, 6] = rng.uniform(-40, 40, count), reach * rng.uniform(30, 150, count)
+    for f, line in enumerate((7, 9, 13)):
+        y[:, line], y[:, line + 1] = rng.uniform(-120, 120, count), rng.uniform(-100, 60, count)
+        if f:
+            y[:, line + 2] = rng.uniform(-90, 90, count)
+            y[:, line + 3] = (one_wall, other_wall)[f - 1] * rng.uniform(0.3, 2, count)
+    for start in (17, 17 + stack):
+        at = start + n
+        y[:, at : at + n - 1] = rng.uniform(-30, 120, (count, n - 1))  # some above the interface over them
+        y[:, at] = rng.uniform(100, 250, count)
+        t = rng.normal(0, 12, (count, n - 1, waves - 1)) / np.arange(1, waves)
+        y[:, at + n - 1 : start + stack] = t.reshape(count, -1)
+    for i, number in enumerate((2, 3, 4, 6, 12, 16)):  # what 0 is the bound of
+        y[3 * i :: 19, number] = 0
+    return y
+
+
+@pytest.mark.parametrize("case", FAULTED)
+def test_both_readers_read_the_same_latents_of_faults(case: str) -> None:
+    """As those of layers; where there are no layers, cosines have y_0 up to 30."""
+    latent, options = FAULTED[case]
+    book, rng = codebook_of(latent, **options), np.random.default_rng(29)
+    half = faulted_of(rng, latent, options["faulted"]).astype("<f2")
+    # As layers, numbers of faults would have edges so steep that rounding shows: the others' are smaller.
+    half = np.concatenate([half, half[:4] / 8])
+    half[-4::2, 0] = 30, 10  # of layers, of cosines; both of cosines where there are no layers
+    half[-3::2, 0] = np.nextafter(half[-4::2, 0], np.float16(99))
+    eight = np.clip(faulted_of(rng, latent, options["faulted"])[7::30] / 0.5, -127, 127).astype(np.int8)
+    eight[-1] //= 8
+    eight[:, 0] = (61, 127, 60)  # the last, 30.0, not of faults
+    firsts = {0: (0, 0, 0, 1), 2: (21, 20, 20, 21), len(options) + 1: (61, 60, 60, 61)}
+    first = parts_read_by_both(book, rng, firsts, eight, half)
+    ends = [-np.inf, 1e-9, 10.001, 30.001, np.inf]
+    expected = [3, 8, 7, 101] if "layered" in options else [3, 6, 5, 101]
+    assert np.histogram(first, ends)[0].tolist() == expected
 
 
 @pytest.mark.parametrize("coder", CODERS.values())
 def test_both_readers_read_the_first_numbers_of_latents_that_are_not_coded(coder: str) -> None:
     latent, rng = 300, np.random.default_rng(28)
-    book = codebook_of_layers(
-        latent, {"layers": 12, "waves": 25}
-    )  # 287 numbers, the last interface's among them
+    book = codebook_of(latent, layered={"layers": 12, "waves": 25})  # 287 numbers, past 256 some interfaces
     kept = container.PLAIN if coder == "velcodec-5" else latent
     eight = rng.integers(-90, 91, (3, latent)).astype(np.int8)
     half = rng.normal(0, 5, (3, latent)).astype("<f2")
@@ -1709,25 +1794,99 @@ def test_decoder_choice() -> None:
     assert says(title, f"integers from 0 to {native - 1}.")
 
 
+SMALL_WARP: dict[str, Any] = {"latent": 1, "features": 2, "channels": 2, "samples": 8, "width": 2}
+
+
+def check_options(
+    name: str,
+    drawn: Callable[..., Any],
+    at: Callable[..., Any],
+    head: int,
+    stacks: int,
+    least: int,
+    most: int,
+) -> None:
+    """The page's options of a decoder of layers: its numbers are a head and so many stacks; both readers refuse others.
+
+    Args:
+        drawn, at: the decoder, and the page's reader of it.
+        least, most: layers of a stack; `least` is the fewest waves too.
+    """
+    defaults = drawn()
+    assert not defaults.state_dict()
+    usual = f"else it is {defaults.layers}, and waves, K, {least}..70, else it is {defaults.waves}."
+    assert says("Decoder `choice`", f"{name} may have layers, L, {least}..{most}, {usual}")
+    nowhere = np.zeros((1, 1))
+    for layers_, waves in ((least, least), (most, 70), (5, 3)):
+        count = head + stacks * (layers_ + (layers_ - 1) * waves)
+        assert drawn(layers_, waves).latent == count
+        options: dict[str, Any] = {name: {"layers": layers_, "waves": waves}}
+        at(np.ones(count + 1), layers_, waves, nowhere, nowhere)
+        if count < 100:
+            assert choice.ChoiceDecoder(count + 1, SMALL_WARP, **options)
+        with pytest.raises(ValueError, match=f"of {count} numbers needs a latent of more"):
+            choice.ChoiceDecoder(count, SMALL_WARP, **options)
+        with pytest.raises(spec_reader.SpecError):
+            at(np.ones(count), layers_, waves, nowhere, nowhere)
+    for layers_, waves in ((least - 1, 2), (most + 1, 2), (2, least - 1), (2, 71)):
+        with pytest.raises(ValueError, match="cannot be"):
+            drawn(layers_, waves)
+        with pytest.raises(spec_reader.SpecError):
+            at(np.ones(20000), layers_, waves, nowhere, nowhere)
+
+
 def test_layers_of_a_choice() -> None:
     title = "Decoder `choice`"
-    defaults = layered.LayeredDecoder()
-    assert says(title, f"layers, L, 1..64, else it is {defaults.layers}, and waves, K, 1..70, else it is")
-    assert says(title, f"else it is {defaults.waves}. L + (L - 1) K is at most D - 1;")
-    for layers_, waves in ((1, 1), (64, 70), (5, 3)):
-        assert layered.LayeredDecoder(layers_, waves).latent == layers_ + (layers_ - 1) * waves
-    for layers_, waves in ((0, 1), (65, 1), (1, 0), (1, 71)):
-        with pytest.raises(ValueError, match="cannot be"):
-            layered.LayeredDecoder(layers_, waves)
-    small_warp: dict[str, Any] = {"latent": 1, "features": 2, "channels": 2, "samples": 8, "width": 2}
-    assert choice.ChoiceDecoder(6, small_warp, {"layers": 3, "waves": 1}).layered is not None
-    assert not layered.LayeredDecoder().state_dict()
-    with pytest.raises(ValueError, match="needs a latent of more"):
-        choice.ChoiceDecoder(5, small_warp, {"layers": 3, "waves": 1})
-    assert says(title, f"y_0 > {choice.MIDDLE:g}, if there are layers:")
+    check_options("layered", layered.LayeredDecoder, spec_reader.layers_at, 0, 1, 1, 64)
+    assert says(title, "L + (L - 1) K is at most D - 1;")
+    assert says(title, f"y_0 > {choice.FROM_LAYERS:g}, if there are layers:")
     assert says(title, f"d = {cosines.NATIVE // 2} (z + 1)")
     velocity, width = layered.VELOCITY, layered.WIDTH
     assert says(
         title, f"output = {velocity} y_1 + the sum over i = 1 .. L - 1 of {velocity} y_(i + 1) sigmoid("
     )
     assert says(title, f"sigmoid((d - c[i]) / {width})")
+
+
+def test_faults_of_a_choice() -> None:
+    title, head = "Decoder `choice`", faulted.HEAD
+    check_options("faulted", faulted.FaultedDecoder, spec_reader.faults_at, head, 2, 2, 16)
+    assert says(title, f"With M = L + (L - 1) K, {head} + 2 M is at most D - 1;")
+    assert says(
+        title,
+        f"y_0 > {choice.FROM_FAULTS:g}, if there are faults: output = that of the faults below else, y_0",
+    )
+    assert says(title, f"y_1 .. y_{head} tell all this, y_{head + 1} .. y_({head} + M) a stack")
+    velocity, depth, angle = faulted.VELOCITY, faulted.DEPTH, faulted.ANGLE
+    assert says(
+        title, f"w = max({faulted.SOFTNESS} y_{1 + faulted.SOFT}, {faulted.WIDTH}); S(u) = sigmoid(u / w)"
+    )
+    lines = [faulted.ANGLE_0, *range(faulted.LINE, head, 4)]
+    assert len(lines) == faulted.LINES
+    first, *others = (str(1 + n) for n in lines)
+    assert faulted.OFFSET_0 == faulted.ANGLE_0 + 1
+    assert says(title, f"line f = 0, 1, 2, with n = {first}, {', '.join(others)}:")
+    half = cosines.NATIVE // 2
+    distance = f"{half} x cos({angle} y_n) + {half} z sin({angle} y_n) - {depth} y_(n + 1)"
+    assert says(
+        title, f"s[f] = {distance} m = S(s[0]); shift = 0 for lines f = 1, 2, with n = {', '.join(others)}:"
+    )
+    assert says(title, f"else: shift = shift + {depth} y_(n + 2) S(s[f])")
+    two, shift = 1 + faulted.TWO, f"{depth} y_{1 + faulted.SHIFT}"
+    assert says(title, f"of the rest: e = d - shift; q = {head + 1}")
+    assert says(title, f"e = d - shift - {shift}; q = {head + 1} + M if y_{two} > 0, else {head + 1}")
+    assert says(
+        title, f"b[i] = b[i - 1] + {depth} y_(q + L + i - 1) + the sum over k = 1 .. K - 1 of y_j a(k) cos("
+    )
+    assert faulted.WAVE == 1
+    assert says(
+        title, f"v = {velocity} y_q + the sum over i = 1 .. L - 1 of {velocity} y_(q + i) S(e - c[i])"
+    )
+    top, more, reach = (1 + n for n in (faulted.FILL_TOP, faulted.FILL_VELOCITY, faulted.FILL_REACH))
+    assert says(title, f"g = {velocity} (y_(q + 1) / 2 + y_{more}) S(d - {depth} y_{top}) S(c[1] - e)")
+    assert says(
+        title, f"if y_{top} > 0 and y_{1 + faulted.SHIFT} >= 0: fill = m g near, with g of the block;"
+    )
+    assert says(title, f"else, if y_{top} > 0: fill = (1 - m) g near, with g of the rest;")
+    assert [says(title, f"near = S({depth} y_{reach} {sign} s[0])") for sign in "-+"] == [True, True]
+    assert says(title, f"near = 1 instead if y_{reach} <= 0")

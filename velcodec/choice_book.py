@@ -15,15 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import cosine_tables, layered_tables, prior
+from . import cosine_tables, faulted_tables, layered_tables, prior
 from .codebook import Codebook
-from .decoders.choice import LAYERS
+from .decoders.choice import FAULTS, LAYERS
 from .decoders.cosines import CosineDecoder
+from .decoders.faulted import FaultedDecoder
 from .decoders.layered import LayeredDecoder
 from .prior import Prior
 from .tables import Mass, always, trimmed
 
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
+FAULTS_RARE = 8  # of 65536, at the ends of the faulted decoder's tables
 LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
 
 
@@ -61,6 +63,23 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
         steps += more
         sets += masses
     return Codebook({**tensors, **trimmed(prior.build(np.array(steps, np.float32), sets)).tensors()}, card)
+
+
+def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
+    """A choice codebook with the faulted decoder beside its other parts.
+
+    Args:
+        maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
+        without: table sets that are left out.
+    """
+    card = copy.deepcopy(book.card)
+    card["decoding"]["options"]["faulted"] = {}
+    steps, masses = faulted_tables.table_sets(maps, FaultedDecoder(), book.latent, FAULTS, book.rate)
+    kept = [t for t in range(book.prior.tables) if t not in without]
+    more = trimmed(prior.build(np.array(steps, np.float32), masses), FAULTS_RARE)
+    tables = prior.joined(prior.some(book.prior, kept), more)
+    tensors = {k: v for k, v in book.tensors.items() if not k.startswith("prior.")}
+    return Codebook({**tensors, **tables.tensors()}, card)
 
 
 def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

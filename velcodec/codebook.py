@@ -93,21 +93,33 @@ class Codebook:
         return [t for t, part in enumerate(self._parts) if part == "layered"]
 
     @cached_property
+    def faulted_tables(self) -> list[int]:
+        """Table sets of the faulted decoder of a choice; none of other decoders."""
+        return [t for t, part in enumerate(self._parts) if part == "faulted"]
+
+    @cached_property
     def network_tables(self) -> list[int]:
         """The other table sets: latents for a network."""
         return [t for t, part in enumerate(self._parts) if part == "network"]
 
+    @property
+    def is_choice(self) -> bool:
+        """Whether latents may be for something else than a network."""
+        return len(self.network_tables) < self.prior.tables
+
     @cached_property
     def _parts(self) -> list[str]:
         """Which decoder of a choice each table set is for, by the likeliest number 0."""
-        from .decoders.choice import MIDDLE, ChoiceDecoder
+        import torch
+
+        from .decoders.choice import ChoiceDecoder
 
         if not isinstance(self.decoder, ChoiceDecoder):
             return ["network"] * self.prior.tables
         likeliest = [self.prior.low[t, 0] + self.prior.table(t, 0).argmax() for t in range(self.prior.tables)]
-        above = MIDDLE if self.decoder.layered is not None else math.inf
-        first = np.array(likeliest) * self.prior.step
-        return ["network" if v <= 0 else "cosines" if v <= above else "layered" for v in first]
+        first = np.array(likeliest, dtype=np.float32) * self.prior.step
+        names = ("network", "cosines", "layered", "faulted")
+        return [names[sort] for sort in self.decoder.sorts(torch.from_numpy(first)[:, None]).tolist()]
 
     @property
     def latent(self) -> int:

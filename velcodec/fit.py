@@ -8,12 +8,13 @@ alike on every map. Then the search goes on with the latents rounded and the gra
 rounds, until rounding costs little; maps to which it still costs more get a finer step, where the codebook has one.
 Adam moves each number by a share of its spread under the prior: numbers that a kind of map leaves alone cost no bits.
 
-Where the codebook's decoder is a choice, a map may be layers (layered_fit.py) or cosines (cosine_fit.py) instead,
-whichever costs least; what is settled before the network's turn is left out of it.
+Where the codebook's decoder is a choice, a map may be layers (layered_fit.py), layers and faults (faulted_fit.py) or
+cosines (cosine_fit.py) instead, whichever costs least; what is settled before the network's turn is left out of it.
 """
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,9 +22,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from . import cosine_fit, layered_fit, quantise
+from . import cosine_fit, faulted_fit, layered_fit, quantise, told_fit
 from .aim import FLOOR, FORTUNE, Aim, Found
 from .codebook import Codebook
+from .decoders.choice import ChoiceDecoder
 from .device import has_fast_bfloat16, keep_freed_memory
 from .target import Target, measured
 
@@ -103,22 +105,39 @@ def table_groups(codebook: Codebook) -> list[list[int]]:
 
 def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Tensor, Tensor]:
     """Latents to be rounded (B, D), and their table sets (B,)."""
-    if not codebook.smooth_tables and not codebook.layered_tables:
+    if not codebook.is_choice:
         groups = _groups_for(codebook, aim)
         z = _start(v, codebook)
         table = _coarsest(v, z, codebook, groups, aim)
         return _searched(v, z, table, codebook, groups, steps, aim) if steps else (z, table)
     found = Found.nothing(len(v), codebook.latent, v.device)
-    if codebook.layered_tables:
-        rows, told, table = layered_fit.fit(v, codebook, aim, search=steps > 0)
+    left = torch.arange(len(v), device=v.device)
+    for part in parts_read_off(codebook, faults=steps > 0):
+        some, told, table = told_fit.fit(v[left], codebook, part, aim.some(left), search=steps > 0)
+        rows = left[some]
         if len(rows):
             found.take(measured(v[rows], told, table, codebook), rows, aim)
-    rows = torch.nonzero(~_settled(found, aim))[:, 0]
+        left = torch.nonzero(~_settled(found, aim))[:, 0]
+    rows = left
     if len(rows):
         for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
             found.take(other, rows, aim)
     step = torch.from_numpy(codebook.prior.step).to(v.device)[found.table][:, None]
     return found.integers * step, found.table
+
+
+def parts_read_off(codebook: Codebook, faults: bool) -> list[told_fit.Part]:
+    """The parts of a choice that tell maps by numbers read off them; faults take a while to find."""
+    decoder, parts = codebook.decoder, []
+    if not isinstance(decoder, ChoiceDecoder):
+        return []
+    if decoder.layered is not None and codebook.layered_tables:
+        ways = partial(layered_fit.outlines, decoder=decoder.layered)
+        parts.append(told_fit.Part(decoder.layered.latent, codebook.layered_tables, ways, 1))
+    if decoder.faulted is not None and codebook.faulted_tables and faults:
+        told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted)
+        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, 2))
+    return parts
 
 
 def _settled(layers: Found, aim: Aim) -> Tensor:
@@ -269,7 +288,7 @@ def _search(target: Target, start: Tensor, table: Tensor, steps: int, rounded: b
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]
     spread = torch.from_numpy(codebook.prior.spread).to(device)[table]
-    if codebook.smooth_tables or codebook.layered_tables:
+    if codebook.is_choice:
         spread[:, 0] = 0  # the choice stays made: past 0 the numbers would be read as others
     low, high = (t.to(device)[table] for t in codebook.prior.ends)
 

@@ -13,41 +13,43 @@ from numpy.typing import NDArray
 
 from .decoders.cosines import NATIVE
 from .decoders.layered import VELOCITY, WIDTH
-from .prior import Prior
+from .told import Tables
 
 BLENDED = 5  # widths from an edge to the last centre whose cell shows both sides
 
 
 @dataclass(frozen=True)
 class Outline:
-    """A layered map in unit velocities (L,); depths (L - 1, W) in its own cells; cosines (L - 1, K) in native cells."""
+    """A layered map in unit velocities (L,); depths (L - 1, W) in its own cells; cosines (L - 1, K) in native cells.
+
+    Args:
+        layers: those of the decoder.
+        basis: (W, K) cosines at the map's columns.
+    """
 
     values: NDArray[np.float64]
     depths: NDArray[np.int64]
     height: int
     cosines: NDArray[np.float64]
+    layers: int
+    basis: NDArray[np.float64]
 
+    def rounded(self, step: float) -> NDArray[np.int64]:
+        """The integers (N,) nearest, each told by its difference from the rounded one before it."""
+        velocities = np.zeros(self.layers, dtype=np.int64)
+        velocities[: len(self.values)] = np.diff(np.rint(self.values / (VELOCITY * step)), prepend=0.0)
+        shapes = np.zeros((self.layers - 1, self.cosines.shape[1]), dtype=np.int64)
+        shapes[: len(self.cosines)] = np.diff(np.rint(self.cosines / step), axis=0, prepend=0.0)
+        return np.concatenate([velocities, shapes.ravel()])
 
-@dataclass(frozen=True)
-class Tables:
-    """A table set for N numbers: smallest and largest integer of each, and bits[start + q - low] of integer q."""
-
-    step: float
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
-    start: NDArray[np.int64]
-    bits: NDArray[np.float32]
-
-    def total(self, q: NDArray[np.int64]) -> float:
-        """Bits of integers (N,), brought within the tables, and 4 more a step that they are brought."""
-        return float(_total(self.bits, self.start, self.low, self.high, q))
-
-
-def tables_of(prior: Prior, t: int, numbers: slice) -> Tables:
-    """Some numbers of a table set."""
-    low = prior.low[t, numbers].astype(np.int64)
-    bits = prior.integers_bits.numpy()
-    return Tables(float(prior.step[t]), low, prior.high(t)[numbers], prior.starts[t, numbers], bits)
+    def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
+        """Move integers (N,) in place; the squared error that they leave."""
+        return float(
+            _searched(
+                q, self.values, self.depths, self.height, self.basis, tables.step, self.layers,
+                tables.low, tables.high, tables.start, tables.bits, sweeps, price, gain,
+            )
+        )  # fmt: skip
 
 
 def within(
@@ -63,49 +65,6 @@ def within(
     Gubin, Polyak, Raik, "The method of projections for finding the common point of convex sets", 1967.
     """
     _within(cosines, low, high, basis, relaxed, passes)
-
-
-def rounded(own: Outline, step: float, layers: int) -> NDArray[np.int64]:
-    """The integers (N,) nearest to a map, each told by its difference from the rounded one before it."""
-    velocities = np.zeros(layers, dtype=np.int64)
-    velocities[: len(own.values)] = np.diff(np.rint(own.values / (VELOCITY * step)), prepend=0.0)
-    shapes = np.zeros((layers - 1, own.cosines.shape[1]), dtype=np.int64)
-    shapes[: len(own.cosines)] = np.diff(np.rint(own.cosines / step), axis=0, prepend=0.0)
-    return np.concatenate([velocities, shapes.ravel()])
-
-
-def searched(
-    q: NDArray[np.int64],
-    own: Outline,
-    basis: NDArray[np.float64],
-    tables: Tables,
-    layers: int,
-    sweeps: int,
-    price: float,
-    gain: float,
-) -> float:
-    """Move integers (N,) in place; the squared error that they leave.
-
-    Args:
-        basis: (W, K) cosines at the map's columns.
-        layers: L of the decoder.
-        price, gain: a bit is worth price + gain x squared error.
-    """
-    return float(
-        _searched(
-            q, own.values, own.depths, own.height, basis, tables.step, layers,
-            tables.low, tables.high, tables.start, tables.bits, sweeps, price, gain,
-        )
-    )  # fmt: skip
-
-
-@njit(cache=True, nogil=True)
-def _total(bits: Any, start: Any, low: Any, high: Any, q: Any) -> float:
-    total = 0.0
-    for d in range(len(q)):
-        inside = min(max(q[d], low[d]), high[d])
-        total += bits[start[d] + inside - low[d]] + 4 * abs(q[d] - inside)
-    return total
 
 
 @njit(cache=True, nogil=True)

@@ -3,17 +3,14 @@
 maps -> kinds by their layers, flat or folded -> integers of each step -> tables -> integers cheap under those
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
-from . import prior
-from .aim import FLOOR
 from .decoders.layered import LayeredDecoder
-from .layered_fit import basis, outline
-from .layered_search import Outline, rounded, searched, tables_of
-from .tables import Mass, always, smoothed
+from .layered_fit import outline
+from .layered_search import Outline
+from .tables import Mass, always
+from .told_tables import filled
 
 # Kinds: flat or not, layers at least and at most, step sizes in latent units.
 KINDS = (
@@ -25,8 +22,6 @@ KINDS = (
     (False, 7, 7, (2.0, 1.0, 0.5)),
     (False, 8, 8, (2.0, 1.0, 0.5)),
 )
-ROUNDS = 2  # of filling tables with integers that are cheap under the last ones
-SWEEPS = 2  # of each
 MAPS = 800  # of a kind, at most
 
 
@@ -45,30 +40,13 @@ def table_sets(
     steps: list[float] = []
     sets: list[list[Mass]] = []
     for flat, least, most, sizes in KINDS:
-        kind = [o for o in outlines if least <= len(o.values) <= most and _is_flat(o) == flat]
+        kind = [o for o in outlines if least <= len(o.values) <= most and _is_flat(o) == flat][:MAPS]
+        scales = [float(np.ptp(o.values)) ** 2 * o.height * o.depths.shape[1] for o in kind]
         for step in sizes if kind else ():
             steps.append(step)
-            sets.append([always(round(marker / step)), *_filled(kind[:MAPS], decoder, step, rate), *rest])
+            sets.append([always(round(marker / step)), *filled(kind, scales, step, rate), *rest])
     return steps, sets
 
 
 def _is_flat(own: Outline) -> bool:
     return bool(np.ptp(own.depths, axis=1).max() == 0)
-
-
-def _filled(outlines: Sequence[Outline], decoder: LayeredDecoder, step: float, rate: float) -> list[Mass]:
-    """Tables of the integers that a search finds for maps under tables of their first ones."""
-    q = np.stack([rounded(own, step, decoder.layers) for own in outlines])
-    masses = [_mass(column) for column in q.T]
-    for _ in range(ROUNDS):
-        tables = tables_of(prior.build(np.array([step], np.float32), [masses]), 0, slice(None))
-        for own, integers in zip(outlines, q, strict=True):
-            scale = float(np.ptp(own.values)) ** 2 * own.height * own.depths.shape[1]
-            across = basis(own.depths.shape[1], decoder.waves)
-            searched(integers, own, across, tables, decoder.layers, SWEEPS, rate * FLOOR * scale, rate)
-        masses = [_mass(column) for column in q.T]
-    return masses
-
-
-def _mass(column: NDArray[np.int64]) -> Mass:
-    return smoothed(column.astype(np.float64)) if column.any() else always(0)

@@ -196,3 +196,19 @@ def build(step: NDArray[np.float32], masses: list[list[tuple[int, NDArray[np.flo
     size = np.array([[len(m[1]) for m in row] for row in masses], dtype=np.uint16)
     frequency = np.concatenate([integer_table(m[1]) for row in masses for m in row])
     return Prior(step.astype(np.float32), low, size, frequency)
+
+
+def some(p: Prior, tables: list[int]) -> Prior:
+    """Some table sets of a prior."""
+    frequency = [p.table(t, d) for t in tables for d in range(p.latent)]
+    return Prior(p.step[tables], p.low[tables], p.size[tables], np.concatenate(frequency))
+
+
+def joined(first: Prior, second: Prior) -> Prior:
+    """The table sets of two priors of latents alike."""
+    return Prior(
+        *(
+            np.concatenate([getattr(p, name) for p in (first, second)])
+            for name in ("step", "low", "size", "frequency")
+        )
+    )

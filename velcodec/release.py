@@ -45,6 +45,7 @@ OWN_STEP = 0.125  # of an auto-decoder's latents, of their standard deviation
 # Of 65536, as tables.RARE, of the network's numbers: a search makes do with likelier ones.
 RARE_IN_SEARCH = 56
 SAMPLE_MAPS = 256  # training maps of each family whose latents make the tables
+DRIFT_MAPS = 64
 DRIFT_MARGIN = 4.0  # times the largest drift measured
 
 
@@ -106,7 +107,8 @@ def release(
         book = choice_book.with_parts(book, smooth, np.concatenate(layered))
     card = book.card
     progress("measuring the drift bound")
-    card["drift_bound"] = measure_drift(book, pool)
+    shares = [v[: max(1, DRIFT_MAPS // len(pool.sources))].numpy() for _, v in pool.sources]
+    card["drift_bound"] = measure_drift(book, np.concatenate(shares)[:DRIFT_MAPS])
     progress("measuring held-out maps")
     card["figures"] = {f: figures(book, maps.numpy(), effort, where) for f, maps in held_out.items()}
     book = Codebook(book.tensors, card)
@@ -177,17 +179,14 @@ def _maps_of(family: str, pool: Pool) -> NDArray[np.float32]:
     return np.concatenate(found) if found else np.zeros((0, 70, 70), np.float32)
 
 
-def measure_drift(book: Codebook, pool: Pool, maps: int = 64) -> float:
-    """A bound on how far two decodes of one latent differ, in normalised units.
+def measure_drift(book: Codebook, v: NDArray[np.float32], effort: int = 0) -> float:
+    """A bound on how far two decodes of a latent differ, in normalised units, from normalised maps (n, 70, 70).
 
     The largest difference over batch sizes and thread counts from a decode in float64, times a margin for machines
     that are not at hand.
     """
-    where = torch.device("cpu")
-    shares = [v[: max(1, maps // len(pool.sources))].numpy() for _, v in pool.sources]
-    v = np.concatenate(shares)[:maps]
-    maps = len(v)
-    latents = fit_latents(v, book, where, 0).latents
+    where, maps = torch.device("cpu"), len(v)
+    latents = fit_latents(v, book, where, effort).latents
     grid = make_grid((70, 70))
     decoder = book.decoder.double()
     axis = torch.from_numpy(grid.z)

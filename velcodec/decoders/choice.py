@@ -1,11 +1,13 @@
-"""Three decoders under one latent, whose first number says which of them the others are for.
+"""Four decoders under one latent, whose first number says which of them the others are for.
 
          y_0 <= 0     y_1 .. y_N to the warp decoder: faults, edges, whatever is not of the others
     0  < y_0 <= 10    y_1 .. y_M to the cosines: smooth maps and textures
-    10 < y_0          y_1 .. to the layered decoder, where there is one
+    10 < y_0 <= 30    y_1 .. to the layered decoder, where there is one
+    30 < y_0          y_1 .. to the faulted decoder, where there is one
 
-A network that draws edges is a poor basis for a smooth field and the reverse, and layers are fewest numbers of all; an
-entropy-coded y_0 costs nothing, as a table set belongs to one of the three.
+A network that draws edges is a poor basis for a smooth field and the reverse, and layers and faults are fewest numbers
+of all; an entropy-coded y_0 costs nothing, as a table set belongs to one of the four. Where one of the last two is not
+there, the one before it takes its y_0.
 """
 
 from typing import Any, TypeAlias
@@ -14,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from .cosines import CosineDecoder
+from .faulted import FaultedDecoder
 from .layered import LayeredDecoder
 from .warp import WarpDecoder
 
-Part: TypeAlias = WarpDecoder | CosineDecoder | LayeredDecoder
-LAYERS = 20.0  # number 0 of layers, in latent units; that of cosines is one step
-MIDDLE = 10.0  # between the two
+Part: TypeAlias = WarpDecoder | CosineDecoder | LayeredDecoder | FaultedDecoder
+LAYERS, FAULTS = 20.0, 40.0  # number 0 of layers and of faults, in latent units; that of cosines is one step
+FROM_LAYERS, FROM_FAULTS = 10.0, 30.0  # what number 0 of each is past
 
 
 class ChoiceDecoder(nn.Module):
@@ -28,18 +31,23 @@ class ChoiceDecoder(nn.Module):
     Args:
         latent: L, the first number included; the cosines take all others.
         warp: options of the warp decoder; its `latent` is N, at most L - 1.
-        layered: options of the layered decoder; without any, there is none.
+        layered, faulted: options of these decoders; without any, there is none.
     """
 
     def __init__(
-        self, latent: int = 256, warp: dict[str, Any] | None = None, layered: dict[str, Any] | None = None
+        self,
+        latent: int = 256,
+        warp: dict[str, Any] | None = None,
+        layered: dict[str, Any] | None = None,
+        faulted: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.latent = latent
         self.warp = WarpDecoder(**{"latent": latent - 1, **(warp or {})})
         self.cosines = CosineDecoder(latent - 1)
         self.layered = None if layered is None else LayeredDecoder(**layered)
-        for part in (self.warp, self.layered):
+        self.faulted = None if faulted is None else FaultedDecoder(**faulted)
+        for part in (self.warp, self.layered, self.faulted):
             if part is not None and part.latent >= latent:
                 raise ValueError(f"a decoder of {part.latent} numbers needs a latent of more")
 
@@ -63,15 +71,19 @@ class ChoiceDecoder(nn.Module):
         return out
 
     def sorts(self, latents: Tensor) -> Tensor:
-        """Whose each latent is (B,): 0 the network's, 1 the cosines', 2 the layered decoder's."""
+        """Whose each latent is (B,): 0 the network's, 1 the cosines', 2 the layered decoder's, 3 the faulted one's."""
         first = latents[:, 0]
-        return (first > 0).long() + ((first > MIDDLE) if self.layered is not None else 0)
+        sorts = (first > 0).long()
+        for sort, part, past in ((2, self.layered, FROM_LAYERS), (3, self.faulted, FROM_FAULTS)):
+            if part is not None:
+                sorts[first > past] = sort
+        return sorts
 
     def _parts(self, latents: Tensor) -> list[tuple[Part, Tensor, Tensor]]:
         """The decoders that latents are for: (decoder, rows (n,), numbers (n, N)) of each."""
         sorts = self.sorts(latents)
         found: list[tuple[Part, Tensor, Tensor]] = []
-        for sort, part in enumerate((self.warp, self.cosines, self.layered)):
+        for sort, part in enumerate((self.warp, self.cosines, self.layered, self.faulted)):
             rows = torch.nonzero(sorts == sort)[:, 0]
             if part is not None and len(rows):
                 found.append((part, rows, latents[rows, 1 : 1 + part.latent]))

@@ -1,0 +1,183 @@
+"""Maps told by their layers and faults: what is found in them, what is drawn, and what a search makes of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from velcodec import faulted_fit, faulted_search, faulted_tables, faults, prior, synth, training_data
+from velcodec.decoders.faulted import (
+    ANGLE_0,
+    DEPTH,
+    FILL_REACH,
+    FILL_TOP,
+    HEAD,
+    LINE,
+    OFFSET_0,
+    SHIFT,
+    SOFT,
+    TWO,
+    VELOCITY,
+    FaultedDecoder,
+)  # fmt: skip
+from velcodec.grid import centres
+from velcodec.told import basis, tables_of
+
+DECODER = FaultedDecoder()
+AXIS = torch.from_numpy(centres(70))
+STACK = HEAD + DECODER.layers  # where the depths of the first stack begin
+
+
+def normal(family: str, count: int, seed: int, shape: int = 70) -> NDArray[np.float32]:
+    return training_data.normalise(synth.generate(family, count, shape, seed=seed)).numpy()
+
+
+def drawn(y: NDArray[np.float64], size: int = 70) -> NDArray[np.float64]:
+    axis = torch.from_numpy(centres(size))
+    return DECODER.grid(torch.from_numpy(y)[None], axis, axis)[0].numpy()
+
+
+def psnr_of(v: NDArray[np.float32], y: NDArray[np.float64]) -> float:
+    return float(10 * np.log10(np.ptp(v) ** 2 / ((drawn(y) - v) ** 2).mean()))
+
+
+def a_fault() -> NDArray[np.float64]:
+    """Two layers, 0 above 0.4 from row 30 on; right of the middle both lie 8 cells deeper. Crisp."""
+    y = np.zeros(DECODER.latent)
+    y[TWO], y[LINE + 3], y[LINE + 7] = -1, -1, -1
+    y[SHIFT] = 8 / DEPTH
+    y[HEAD + 1] = 0.4 / VELOCITY
+    y[STACK] = 30 / DEPTH
+    return y
+
+
+def test_a_fault_is_drawn_where_it_is() -> None:
+    v = np.zeros((70, 70))
+    v[30:, :35] = v[38:, 35:] = 0.4
+    np.testing.assert_allclose(drawn(a_fault()), v, atol=1e-6)
+    fine = np.repeat(np.repeat(v, 4, 0), 4, 1)
+    np.testing.assert_allclose(drawn(a_fault(), 280), fine, atol=2e-3)
+
+
+def test_walls_faults_stacks_and_fills() -> None:
+    y = a_fault()
+    y[[LINE, LINE + 1, LINE + 3]] = 0, 20 / DEPTH, 1  # a wall: only what is right of column 55 is shifted
+    v = np.zeros((70, 70))
+    v[30:, :55] = v[38:, 55:] = 0.4
+    np.testing.assert_allclose(drawn(y), v, atol=1e-6)
+    y[[LINE + 2, LINE + 3]] = 5 / DEPTH, -1  # a fault: there all is shifted by 5 more
+    v[:] = 0
+    v[30:, :35] = v[38:, 35:55] = v[43:, 55:] = 0.4
+    np.testing.assert_allclose(drawn(y), v, atol=1e-6)
+    y = a_fault()
+    y[FILL_TOP], y[FILL_REACH] = 32 / DEPTH, 10 / DEPTH
+    v[:] = 0
+    v[30:, :35] = v[38:, 35:] = 0.4
+    v[32:38, 35:45] = 0.2  # half of the step
+    np.testing.assert_allclose(drawn(y), v, atol=1e-6)
+    y = a_fault()
+    y[TWO], second = 1, HEAD + DECODER.stack
+    y[second], y[second + 1], y[second + DECODER.layers] = 0.8 / VELOCITY, -0.2 / VELOCITY, 12 / DEPTH
+    v[:] = 0
+    v[30:, :35] = 0.4
+    v[:20, 35:], v[20:, 35:] = 0.8, 0.6
+    np.testing.assert_allclose(drawn(y), v, atol=1e-6)
+
+
+def test_points_and_grids_agree_and_have_gradients() -> None:
+    y = torch.from_numpy(a_fault())[None].float().requires_grad_()
+    x, z = np.meshgrid(centres(9), centres(11))
+    points = torch.from_numpy(np.stack([x.ravel(), z.ravel()], 1)).float()
+    grid = DECODER.grid(y, torch.from_numpy(centres(11)), torch.from_numpy(centres(9)))
+    torch.testing.assert_close(DECODER(y, points).view(1, 11, 9), grid)
+    soft = y.detach().clone()
+    soft[0, SOFT] = 40
+    soft.requires_grad_()
+    DECODER.grid(soft, AXIS, AXIS).sum().backward()
+    assert soft.grad is not None
+    assert all(float(soft.grad[0, i].abs()) > 0 for i in (SHIFT, OFFSET_0, ANGLE_0, HEAD, HEAD + 1, STACK))
+
+
+@pytest.mark.parametrize("family", synth.FAMILIES[4:8])
+def test_the_search_counts_what_is_drawn(family: str) -> None:
+    """Cells are counted in runs there, and edges cut off where they are all but done."""
+    for v in normal(family, 3, 31):
+        for told in faulted_fit.faulted_maps(v, DECODER):
+            y = told.rounded(0.5) * 0.5
+            counted = faulted_search.error_of(y, told.v, basis(70, DECODER.waves), DECODER.layers)
+            assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("family", "least"),
+    [("FlatFault_A", 33), ("FlatFault_B", 31), ("CurveFault_A", 30), ("CurveFault_B", 29)],
+)
+def test_faults_are_found(family: str, least: float) -> None:
+    """Good enough a start, of most maps."""
+    found = []
+    for v in normal(family, 8, 33):
+        ways = faulted_fit.faulted_maps(v, DECODER)
+        assert 1 <= len(ways) <= faulted_fit.WAYS
+        found.append(psnr_of(v, ways[0].rounded(0.25) * 0.25))
+    assert np.median(found) > least
+
+
+def test_a_fault_is_found_where_it_is() -> None:
+    v = np.repeat(drawn(a_fault()).astype(np.float32)[None], 1, 0)[0].round(3)
+    (told,) = (way for way in faulted_fit.faulted_maps(v, DECODER)[:1])
+    assert abs(abs(told.numbers[SHIFT] * DEPTH) - 8) < 0.5
+    assert psnr_of(v, told.rounded(0.25) * 0.25) > 40
+
+
+def test_maps_without_plateaus_are_not_told() -> None:
+    rng = np.random.default_rng(3)
+    for v in (
+        rng.normal(size=(70, 70)),
+        np.zeros((70, 70)),
+        normal("Style_A", 1, 1)[0],
+        rng.integers(0, 3, (40, 70)),
+    ):
+        assert faulted_fit.faulted_maps(v.astype(np.float32), DECODER) == []
+
+
+@pytest.mark.parametrize("values", [2, 3, 16])
+def test_maps_of_scattered_values_are_told_somehow(values: int) -> None:
+    """Nothing there is a layer or a fault, but they pass for plateaus."""
+    rng = np.random.default_rng(5)
+    for v in (rng.integers(0, values, (70, 70)), rng.integers(0, values, (70, 1)) * np.ones((1, 70), int)):
+        for told in faulted_fit.faulted_maps((v / values).astype(np.float32), DECODER):
+            assert np.isfinite(told.numbers).all()
+            assert np.isfinite(drawn(told.rounded(1.0) * 1.0)).all()
+
+
+def test_turned_and_shifted_lines_tell_the_same() -> None:
+    line = np.array([0.3, 5.0])
+    f = faults.Faults(
+        np.tile(line, (3, 1)), np.array([faults.WALL, 0, 0]), np.zeros(3), 7.0, False, np.zeros((2, 70))
+    )
+    inside, shift = f.beyond()
+    np.testing.assert_array_equal(inside, faults.cells_beyond(line) > 0)
+    np.testing.assert_array_equal(shift, 7.0 * inside)
+    f.kinds[1], f.throws[1] = faults.FAULT, 2.0
+    np.testing.assert_array_equal(f.beyond()[1], 9.0 * inside)
+
+
+def test_a_search_makes_faults_cheaper() -> None:
+    """And leaves the error that it says."""
+    maps = normal("FlatFault_A", 30, 35)
+    steps, sets = faulted_tables.table_sets(maps, DECODER, DECODER.latent + 1, 40.0, 5e-4)
+    assert len(steps) >= 4
+    made = prior.build(np.array(steps, np.float32), sets)
+    tables = tables_of(made, 2, slice(1, None))
+    assert tables.step == 1.0
+    for v in maps[:5]:
+        told = faulted_fit.faulted_maps(v, DECODER)[0]
+        q = np.clip(told.rounded(1.0), tables.low, tables.high)
+        before, bits = told.searched(q.copy(), tables, 0, 0.0, 0.0), tables.total(q)
+        price = 0.01
+        after = told.searched(q, tables, 4, price, 0.0)
+        assert after + price * tables.total(q) < before + price * bits
+        assert (q >= tables.low).all() and (q <= tables.high).all()
+        assert after == pytest.approx(((drawn(q * 1.0) - v) ** 2).sum(), rel=0.01, abs=0.01)

@@ -1,0 +1,139 @@
+"""Faulted maps by their layers and faults: two stacks of layers, folded, cut by straight lines and shifted beyond them.
+
+    v(x, z) = (1 - m) A(x, z - d) + m B(x, z - d - t_0) + f
+    m(x, z) = S(s_0) times S(s_i) of all walls i,   d(x, z) = sum of t_i S(s_i) over all faults i
+    s_i(x, z) = (x - 35) cos(a_i) + (z - 35) sin(a_i) - r_i,   S(s) = sigmoid(s / w),   x and z in native cells
+    A(x, z) = v_0 + sum_k (v_k - v_{k-1}) S(z - c_k(x)),   c_k(x) = the deepest of b_1(x) .. b_k(x)
+    b_k(x) = b_{k-1}(x) + h_k + sum_j t_kj cos(pi j x / 70) sqrt(2 / 70),   b_0 = 0
+
+m is the block beyond line 0, within the walls. Its stack of layers B is another one or, shifted by t_0, that of the
+rest. Lines 1 and 2 are walls of the block or faults: beyond a fault all is shifted by t_i. f is a fill: rock between a
+flat top p and the first interface, on the lower side of line 0, the block's if t_0 >= 0, and to a distance from it,
+where one is told; u is half of that side's v_1 - v_0 and something more.
+
+    f(x, z) = u m S(z - p) S(c_1(x) - (z - d - t_0)) S(reach - s_0)           of the block, c_1 that of B
+    f(x, z) = u (1 - m) S(z - p) S(c_1(x) - (z - d)) S(reach + s_0)           of the rest, c_1 that of A
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from .cosines import NATIVE, factors
+
+LINES = 3
+# What one latent unit is: of normalised velocity; cells; radians; cells of a cosine that is of unit norm on 70 columns.
+VELOCITY, DEPTH, ANGLE, WAVE = 0.02, 0.15, 0.0075, 1.0
+SOFTNESS, WIDTH = 0.05, 0.02  # cells: a unit of w, and the least that w is
+# Numbers of a latent, in their order; then the two stacks.
+# The fill is none with its top at 0; its velocity is by how much u is past half of v_1 - v_0.
+SOFT, TWO, SHIFT, FILL_TOP, FILL_VELOCITY, FILL_REACH = range(6)
+ANGLE_0, OFFSET_0 = 6, 7
+LINE = 8  # angle, offset, throw and, past 0, whether a wall: of line 1, then of line 2
+HEAD = LINE + 4 * (LINES - 1)
+
+
+class FaultedDecoder(nn.Module):
+    """Latents (B, N) and points in [-1, 1]^2 to normalised values; differentiable in the latents.
+
+    Args:
+        layers: L of a stack, at most.
+        waves: K of an interface, the constant among them.
+
+    N = HEAD + 2 (L + (L - 1) K): of each stack v_0, the steps v_i - v_{i-1}, then h_1, h_2, .., then t_1, t_2, ..
+    """
+
+    def __init__(self, layers: int = 8, waves: int = 24) -> None:
+        super().__init__()
+        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE):
+            raise ValueError(f"{layers} layers of {waves} waves cannot be")
+        self.layers, self.waves = layers, waves
+        self.stack = layers + (layers - 1) * waves
+        self.latent = HEAD + 2 * self.stack
+
+    def forward(self, latents: Tensor, points: Tensor) -> Tensor:
+        """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2."""
+        points = points.expand(len(latents), -1, -1)
+        basis = factors(points[..., 0].double(), self.waves)
+        curves = [torch.einsum("bik,bpk->bip", c, basis) for c in self.interfaces(latents)]
+        x, z = (points[..., i].double() * (NATIVE / 2) for i in (0, 1))
+        return self._drawn(latents, curves, x, z)
+
+    def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
+        """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
+        basis = factors(x.double(), self.waves).T
+        curves = [(c @ basis)[:, :, None] for c in self.interfaces(latents)]
+        across, down = x.double()[None, None] * (NATIVE / 2), z.double()[None, :, None] * (NATIVE / 2)
+        return self._drawn(latents, curves, across, down)
+
+    def interfaces(self, latents: Tensor) -> list[Tensor]:
+        """The cosines (B, L - 1, K) float64 of every interface of either stack, in cells."""
+        out = []
+        for stack in range(2):
+            own = latents[:, HEAD + stack * self.stack + self.layers :][
+                :, : (self.layers - 1) * self.waves
+            ].double()
+            depths = own[:, : self.layers - 1, None] * (DEPTH * NATIVE**0.5)
+            waves = own[:, self.layers - 1 :].view(len(latents), self.layers - 1, self.waves - 1) * WAVE
+            out.append(torch.cat([depths, waves], 2).cumsum(1))
+        two = (latents[:, TWO] > 0)[:, None, None]
+        return [out[0], torch.where(two, out[1], out[0])]
+
+    def _drawn(self, latents: Tensor, curves: list[Tensor], x: Tensor, z: Tensor) -> Tensor:
+        """Values at positions in cells from the middle, under the curves (B, L - 1, ...) of both stacks."""
+        shape = (-1, *[1] * (z.dim() - 1))
+        numbers = latents.double()
+
+        def number(i: int) -> Tensor:
+            return numbers[:, i].view(shape)
+
+        width = (number(SOFT) * SOFTNESS).clamp_min(WIDTH)
+
+        def beyond(cells: Tensor) -> Tensor:
+            return torch.sigmoid((cells / width).to(latents.dtype))
+
+        first = _distance(number(ANGLE_0), number(OFFSET_0), x, z)
+        block = beyond(first)
+        shift = torch.zeros_like(block, dtype=torch.double)
+        for place in range(LINE, HEAD, 4):
+            angle, offset, throw, wall = (number(place + i) for i in range(4))
+            there = beyond(_distance(angle, offset, x, z))
+            block = torch.where(wall > 0, block * there, block)
+            shift = shift + torch.where(wall > 0, 0.0, throw * DEPTH) * there
+        depth = z + NATIVE / 2
+        above, below = depth - shift, depth - shift - number(SHIFT) * DEPTH
+        stacks = latents[:, HEAD:].view(len(latents), 2, self.stack)[:, :, : self.layers]
+        velocities = [stacks[:, 0], torch.where((latents[:, TWO] > 0)[:, None], stacks[:, 1], stacks[:, 0])]
+        rest = _stack(velocities[0], curves[0], above, beyond)
+        inside = _stack(velocities[1], curves[1], below, beyond)
+        values = rest + block * (inside - rest)
+        if not bool((latents[:, FILL_TOP] > 0).any()):
+            return values
+        lower = number(SHIFT) >= 0  # the block is
+        under = beyond(torch.where(lower, curves[1][:, 0] - below, curves[0][:, 0] - above))
+        over = beyond(depth - number(FILL_TOP) * DEPTH)
+        reach = number(FILL_REACH) * DEPTH
+        near = torch.where(reach > 0, beyond(reach - torch.where(lower, first, -first)), 1.0)
+        step = torch.where(lower.view(-1, 1), velocities[1][:, 1:2], velocities[0][:, 1:2])
+        more = (step.view(shape) / 2 + latents[:, FILL_VELOCITY].view(shape)) * VELOCITY
+        part = torch.where(lower, block, 1 - block) * over * under * near
+        return values + torch.where(number(FILL_TOP) > 0, more * part, 0.0)
+
+
+def _distance(angle: Tensor, offset: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    """Cells beyond a line."""
+    angle = angle * ANGLE
+    return x * torch.cos(angle) + z * torch.sin(angle) - offset * DEPTH
+
+
+def _stack(velocities: Tensor, curves: Tensor, depth: Tensor, beyond: Callable[[Tensor], Tensor]) -> Tensor:
+    """Values of layers (B, L) under curves (B, L - 1, ...) at depths in cells."""
+    shape = (-1, *[1] * (depth.dim() - 1))
+    values = velocities[:, :1].view(shape) * VELOCITY
+    deepest = curves[:, 0]
+    for i in range(curves.shape[1]):
+        deepest = torch.maximum(deepest, curves[:, i])
+        if bool(velocities[:, i + 1].any()):
+            values = values + velocities[:, i + 1].view(shape) * VELOCITY * beyond(depth - deepest)
+    return values

@@ -1,0 +1,326 @@
+"""Faulted maps as the numbers of the faulted decoder: faults and layers read off the map.
+
+map -> plateaus (labels) -> faults (faults.py) -> the stacks' interfaces, with what the faults did undone
+    -> the likeliest cosines of each, and a fill -> numbers, which told_fit.py rounds and searches
+"""
+
+import math
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from . import faulted_search, faults
+from .decoders.cosines import NATIVE
+from .decoders.faulted import (
+    ANGLE,
+    ANGLE_0,
+    DEPTH,
+    FILL_REACH,
+    FILL_TOP,
+    FILL_VELOCITY,
+    HEAD,
+    LINE,
+    SHIFT,
+    SOFT,
+    SOFTNESS,
+    TWO,
+    VELOCITY,
+    WAVE,
+    FaultedDecoder,
+)  # fmt: skip
+from .faults import WALL, Faults
+from .told import Tables, basis
+
+MOST = 16  # values of a map that is all plateaus
+PLATEAU = 5  # cells with neighbours of their own value that make it a plateau, in a map that is not
+ON_PLATEAUS = 0.4  # of the cells that are such ones, at least
+FEWEST = 3  # cells of a layer
+SOFT_EDGE = 0.175  # cells: the width of a sigmoid as soft as the edges of OpenFWI's smoothed faults
+ENOUGH = 3e-4  # NMSE of flat layers past which folded ones are not looked for
+SCORED_WAVES = 14  # of an interface, as faults are compared
+WAYS = 3  # to see a map that are searched, at most
+FINE = 0.25  # step at which faults are compared
+FOLDS_COST = 1.5  # times the squared error at which flat layers are as good as folded ones, for their bits
+FLAGS = [TWO, *(LINE + 4 * i + 3 for i in range(faults.LINES - 1))]  # numbers whose sign says all
+NEAR = 0.35  # cells that an interface is off where it is seen
+FOLD, DRIFT, BENDS = (
+    30.0,
+    3.0,
+    8,
+)  # cells: spread of a fold's cosines, of what each interface adds; how many of them
+FILL = (0.005, 0.25)  # of the cells that a fill takes
+FILL_ACROSS = 0.75  # of the columns, at most: layers are in all
+BETWEEN = (0.2, 0.8)  # of the step between the layers over and under a fill at which its velocity is
+
+
+@dataclass(frozen=True)
+class Plateaus:
+    """A map (70, 70) and its plateaus: values (V,), which of them is nearest to each cell, and whether edges are soft.
+
+    Cells of a fill, (over, value, under) of the layers and its own, are labelled as the layer over it.
+    """
+
+    v: NDArray[np.float64]
+    values: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    soft: bool
+    filled: NDArray[np.bool_] | None = None
+    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class FaultedMap:
+    """A map (70, 70) as numbers (N,) of a latent in units, not rounded; of stacks each value is by itself."""
+
+    v: NDArray[np.float64]
+    numbers: NDArray[np.float64]
+    decoder: FaultedDecoder
+
+    def rounded(self, step: float) -> NDArray[np.int64]:
+        """The integers (N,) nearest, those of a stack told by their differences from the rounded ones above."""
+        layers, waves = self.decoder.layers, self.decoder.waves
+        q = np.rint(self.numbers / step).astype(np.int64)
+        for first in (HEAD, HEAD + self.decoder.stack):
+            velocities = self.numbers[first : first + layers]
+            count = int(np.flatnonzero(velocities != velocities[-1]).max(initial=-1)) + 2
+            for begin, size, many in (
+                (0, 1, layers),
+                (layers, 1, layers - 1),
+                (2 * layers - 1, waves - 1, layers - 1),
+            ):
+                own = q[first + begin : first + begin + size * many].reshape(many, size)
+                own[:] = np.diff(own, axis=0, prepend=0)
+                own[count - (begin > 0) :] = 0
+        q[FLAGS] = np.sign(self.numbers[FLAGS])
+        return q
+
+    def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
+        """Move integers (N,) in place; the squared error that they leave. As faulted_search.searched."""
+        across = basis(NATIVE, self.decoder.waves)
+        return faulted_search.searched(q, self.v, across, tables, self.decoder.layers, sweeps, price, gain)
+
+
+def faulted_maps(v: NDArray[np.float32], decoder: FaultedDecoder) -> list[FaultedMap]:
+    """Ways to see a normalised map as layers and faults, the best first; none where it has no plateaus."""
+    p = plateaus(v) if v.shape == (NATIVE, NATIVE) else None
+    if p is None:
+        return []
+    found: list[tuple[float, FaultedMap]] = []
+    for own in (p, *(_with_fills(p) if p.soft else ())):
+        enough = ENOUGH * float(np.ptp(p.v)) ** 2 * p.v.size
+        score = partial(_score, own, decoder=decoder)
+        for f in faults.find(own.values[own.labels], own.labels, p.soft, score, enough):
+            told = FaultedMap(p.v, _numbers(own, f, decoder, decoder.waves), decoder)
+            found.append((_error(told) * (FOLDS_COST if f.fold.any() else 1), told))
+    return [told for _, told in sorted(found, key=lambda one: one[0])][:WAYS]
+
+
+def _with_fills(p: Plateaus) -> list[Plateaus]:
+    """The same map with a label taken for a fill; cells that have its value only as edges have it are none of it."""
+    from scipy.ndimage import binary_opening, label
+
+    out = []
+    for k in range(len(p.values)):
+        solid, count = label(binary_opening(p.labels == k, np.ones((2, 3))))
+        if not count:
+            continue
+        cells = solid == 1 + np.bincount(solid.ravel())[1:].argmax()
+        if not FILL[0] < cells.mean() < FILL[1] or cells.any(axis=0).mean() > FILL_ACROSS:
+            continue
+        top, bottom = cells[1:] & ~cells[:-1], cells[:-1] & ~cells[1:]
+        over, under = (_commonest(side, k) for side in (p.labels[:-1][top], p.labels[1:][bottom]))
+        a, b = p.values[over], p.values[under]
+        if a != b and BETWEEN[0] < (p.values[k] - a) / (b - a) < BETWEEN[1]:
+            away = np.abs(p.v[..., None] - p.values)
+            away[..., k] = np.inf
+            labels = np.where(cells, over, np.where(p.labels == k, away.argmin(-1), p.labels))
+            out.append(replace(p, labels=labels, filled=cells, fill=(a, p.values[k], b)))
+    return out
+
+
+def _commonest(labels: NDArray[np.int64], but: int) -> int:
+    """The commonest of some labels but one; any where there is no other."""
+    return int(np.bincount(labels[labels != but], minlength=1).argmax())
+
+
+def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
+    """The plateaus of a map (70, 70); None where it has few, or none."""
+    own = v.astype(np.float64)
+    values, labels = np.unique(own, return_inverse=True)
+    if 2 <= len(values) <= MOST:
+        return Plateaus(own, values, labels.reshape(v.shape), False)
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    same = maximum_filter(own, 3, mode="nearest") == minimum_filter(own, 3, mode="nearest")
+    values, counts = np.unique(own[same], return_counts=True)
+    values = values[counts >= PLATEAU]
+    if not 2 <= len(values) <= MOST or counts.sum() < ON_PLATEAUS * v.size:
+        return None
+    return Plateaus(own, values, np.abs(own[..., None] - values).argmin(-1), True)
+
+
+def _score(p: Plateaus, f: Faults, decoder: FaultedDecoder) -> float:
+    """The squared error of a map drawn with some faults."""
+    return _error(FaultedMap(p.v, _numbers(p, f, decoder, SCORED_WAVES), decoder))
+
+
+def _error(own: FaultedMap) -> float:
+    y = own.rounded(FINE).astype(np.float64) * FINE
+    return faulted_search.error_of(y, own.v, basis(NATIVE, own.decoder.waves), own.decoder.layers)
+
+
+def _numbers(p: Plateaus, f: Faults, decoder: FaultedDecoder, waves: int) -> NDArray[np.float64]:
+    """Numbers (N,) of a latent in units, not rounded, of a map with some faults."""
+    inside, shift = f.beyond()
+    y = np.zeros(decoder.latent)
+    y[SOFT] = SOFT_EDGE / SOFTNESS if p.soft else 0
+    y[TWO] = 1 if f.two else -1
+    y[SHIFT] = f.block / DEPTH
+    for i in range(faults.LINES):
+        at = ANGLE_0 if i == 0 else LINE + 4 * (i - 1)
+        turn, offset = f.lines[i]
+        y[at], y[at + 1] = math.remainder(turn, 2 * math.pi) / ANGLE, offset / DEPTH
+        if i:
+            y[at + 2], y[at + 3] = f.throws[i] / DEPTH, 1 if f.kinds[i] == WALL else -1
+    depth = np.arange(NATIVE)[:, None] + 0.5 - shift
+    for stack in range(2 if f.two else 1):
+        own = inside == stack if f.two else np.ones_like(inside, dtype=bool)
+        order = _order(p, own, depth - f.fold[stack], decoder.layers)
+        _put(
+            y,
+            stack,
+            p,
+            order,
+            np.where(own, p.labels, -1),
+            depth,
+            waves if f.fold[stack].any() else 1,
+            decoder,
+        )
+    if p.filled is not None and not f.two and f.kinds.any():
+        _fill(y, p, p.filled, f)
+    return y
+
+
+def _order(p: Plateaus, own: NDArray[np.bool_], depth: NDArray[np.float64], most: int) -> list[int]:
+    """The labels of some cells from top to bottom, at most so many."""
+    count = np.bincount(p.labels[own], minlength=len(p.values))
+    mean = np.bincount(p.labels[own], depth[own], minlength=len(p.values)) / np.maximum(count, 1)
+    often = set(np.argsort(-count)[:most].tolist())
+    return [int(k) for k in np.argsort(mean) if count[k] >= FEWEST and k in often]
+
+
+def _put(
+    y: NDArray[np.float64],
+    stack: int,
+    p: Plateaus,
+    order: list[int],
+    labels: NDArray[np.int64],
+    depth: NDArray[np.float64],
+    waves: int,
+    decoder: FaultedDecoder,
+) -> None:
+    """Put a stack's numbers in their place: layers in an order, as labels of its cells show them; others are -1."""
+    rank = np.full(len(p.values) + 1, -1, np.int64)
+    rank[order] = np.arange(len(order))
+    place = rank[labels]
+    n = max(len(order) - 1, 0)
+    target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
+    _edges(place, depth, n, target, low, high)
+    curves = _likeliest(target, low, high, min(waves, decoder.waves))
+    first, layers = HEAD + stack * decoder.stack, decoder.layers
+    values = p.values[order] if order else np.zeros(1)
+    y[first : first + layers] = np.append(values, np.full(layers - len(values), values[-1])) / VELOCITY
+    y[first + layers :][:n] = curves[:, 0] / (DEPTH * NATIVE**0.5)
+    shapes = y[first + 2 * layers - 1 :][: (layers - 1) * (decoder.waves - 1)].reshape(layers - 1, -1)
+    shapes[:n, : curves.shape[1] - 1] = curves[:, 1:] / WAVE
+
+
+def _fill(y: NDArray[np.float64], p: Plateaus, cells: NDArray[np.bool_], f: Faults) -> None:
+    """Put the fill's numbers in their place."""
+    side = 1 if f.block >= 0 else -1
+    far = [float(np.quantile(side * faults.cells_beyond(line)[cells], 0.98)) for line in f.lines]
+    beside = min(np.flatnonzero(f.kinds == WALL).tolist(), key=lambda i: abs(far[i]))
+    if beside:  # line 0 is to be the wall that the fill is at
+        at = LINE + 4 * (beside - 1)
+        y[[ANGLE_0, ANGLE_0 + 1, at, at + 1]] = y[[at, at + 1, ANGLE_0, ANGLE_0 + 1]]
+    over, value, under = p.fill
+    y[FILL_TOP] = np.quantile(np.nonzero(cells)[0], 0.02) / DEPTH
+    y[FILL_VELOCITY] = (value - (over + under) / 2) / VELOCITY
+    y[FILL_REACH] = (far[beside] + 0.5) / DEPTH
+
+
+def _likeliest(
+    target: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], waves: int
+) -> NDArray[np.float64]:
+    """The likeliest cosines (n, K) of interfaces seen at depths (n, W): near these, and each like the one above.
+
+    Where an interface is not seen it is bounded at most, by the last cell over it or the first under it.
+    """
+    n = len(target)
+    across = basis(target.shape[1], waves)
+    k = np.arange(waves, dtype=np.float64)
+    own, other = (np.maximum(1.0, k / BENDS) ** -3 * spread for spread in (FOLD, DRIFT))
+    own[0] = other[0] = 1e3
+    links = np.diag(other**-2)
+    seen = np.isfinite(low) & np.isfinite(high)
+    cosines = np.zeros((n, waves))
+    for _ in range(2):
+        system = np.zeros((n, waves, n, waves))
+        right = np.zeros((n, waves))
+        for i in range(n):
+            system[i, :, i] += (across.T * seen[i]) @ across / NEAR**2
+            right[i] = np.where(seen[i], target[i], 0.0) @ across / NEAR**2
+            system[i, :, i] += links if i else np.diag(own**-2)
+            if i:
+                system[i - 1, :, i - 1] += links
+                system[i, :, i - 1] -= links
+                system[i - 1, :, i] -= links
+        cosines[:] = np.linalg.solve(system.reshape(n * waves, -1), right.ravel()).reshape(n, waves)
+        curves = cosines @ across.T
+        past = ~seen & ((curves < low) | (curves > high))
+        if not past.any():
+            break
+        target = np.where(past, np.clip(curves, low, high), target)  # held where it is past that
+        seen = seen | past
+    return cosines
+
+
+@njit(cache=True, nogil=True)
+def _edges(place: Any, depth: Any, count: int, target: Any, low: Any, high: Any) -> None:
+    """Where each interface is in each column: between the cells above and below it that are fewest on a wrong side.
+
+    Cells that are not of the stack have place -1. Infinite where a column has no cells on one side.
+    """
+    height, width = place.shape
+    down, kind = np.empty(height), np.empty(height, np.int64)
+    for x in range(width):
+        n = 0
+        for z in range(height):  # sorted by depth; few are not already
+            if place[z, x] >= 0:
+                k = n
+                while k > 0 and down[k - 1] > depth[z, x]:
+                    down[k], kind[k] = down[k - 1], kind[k - 1]
+                    k -= 1
+                down[k], kind[k] = depth[z, x], place[z, x]
+                n += 1
+        for i in range(count):
+            wrong = 0
+            for k in range(n):
+                wrong += kind[k] <= i
+            best, cut = wrong, 0
+            for k in range(n):
+                wrong += 1 if kind[k] > i else -1
+                if wrong < best:
+                    best, cut = wrong, k + 1
+            low[i, x] = down[cut - 1] if cut > 0 else -math.inf
+            high[i, x] = down[cut] if cut < n else math.inf
+            if cut == 0:
+                target[i, x] = high[i, x] - 0.5  # infinite where the column has no cells of the stack
+            elif cut == n:
+                target[i, x] = low[i, x] + 0.5
+            else:
+                target[i, x] = (low[i, x] + high[i, x]) / 2

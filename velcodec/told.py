@@ -1,0 +1,67 @@
+"""Maps told by numbers that are read off them, layers and faults, and the tables that such numbers are coded with."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numba import njit
+from numpy.typing import NDArray
+
+from .decoders.cosines import factors
+from .grid import centres
+from .prior import Prior
+
+
+@dataclass(frozen=True)
+class Tables:
+    """A table set for N numbers: smallest and largest integer of each, and bits[start + q - low] of integer q."""
+
+    step: float
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    start: NDArray[np.int64]
+    bits: NDArray[np.float32]
+
+    def total(self, q: NDArray[np.int64]) -> float:
+        """Bits of integers (N,), brought within the tables, and 4 more a step that they are brought."""
+        return float(_total(self.bits, self.start, self.low, self.high, q))
+
+
+class Told(Protocol):
+    """A map as numbers (N,) of a decoder, not rounded yet."""
+
+    def rounded(self, step: float) -> NDArray[np.int64]:
+        """The integers (N,) nearest, in steps."""
+
+    def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
+        """Move integers (N,) one by one, in place; the squared error of the normalised map that they leave.
+
+        Args:
+            sweeps: over all numbers, at most.
+            price, gain: a bit is worth price + gain x squared error.
+        """
+
+
+def tables_of(prior: Prior, t: int, numbers: slice) -> Tables:
+    """Some numbers of a table set."""
+    low = prior.low[t, numbers].astype(np.int64)
+    bits = prior.integers_bits.numpy()
+    return Tables(float(prior.step[t]), low, prior.high(t)[numbers], prior.starts[t, numbers], bits)
+
+
+@lru_cache(maxsize=8)
+def basis(width: int, waves: int) -> NDArray[np.float64]:
+    """The cosines (W, K) of interfaces at the columns of a map."""
+    across: NDArray[np.float64] = factors(torch.from_numpy(centres(width)), waves).numpy()
+    return across
+
+
+@njit(cache=True, nogil=True)
+def _total(bits: Any, start: Any, low: Any, high: Any, q: Any) -> float:
+    total = 0.0
+    for d in range(len(q)):
+        inside = min(max(q[d], low[d]), high[d])
+        total += bits[start[d] + inside - low[d]] + 4 * abs(q[d] - inside)
+    return total

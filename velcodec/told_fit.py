@@ -1,0 +1,123 @@
+"""Latents of maps that are told by numbers read off them: rounded, searched by rate and distortion, the cheapest kept.
+
+map -> the ways to tell it (layered_fit.py, faulted_fit.py) -> integers, for each step size and several prices of a bit
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .aim import FLOOR, FORTUNE, Aim
+from .codebook import Codebook
+from .target import span_of
+from .told import Tables, Told, tables_of
+
+SWEEPS = 4  # over all numbers of a map
+DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
+PRICES = (0.0005, 0.002, 0.006, 0.015)  # of a bit, as shares of the squared error that a PSNR allows
+SAFETY = 0.98  # of that error: edges are not quite crisp
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a choice decoder whose numbers, the first N after number 0, are read off maps.
+
+    Args:
+        numbers: N.
+        tables: its table sets.
+        ways: the ways to tell a normalised map (H, W), none where it cannot be told.
+        looks: ways and step sizes that are searched where no PSNR is asked for.
+    """
+
+    numbers: int
+    tables: list[int]
+    ways: Callable[[NDArray[np.float32]], Sequence[Told]]
+    looks: int
+
+
+def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The cheapest latents of normalised maps (B, H, W) for a part, of those that it can tell.
+
+    Args:
+        search: move the integers, rather than round once.
+
+    Returns:
+        Which maps they are (n,), latents (n, D) at whole steps, and table sets (n,).
+    """
+    scale = (span_of(v).double() ** 2 * (v.shape[1] * v.shape[2])).tolist()
+    goals = [None] * len(v) if aim.psnr is None else aim.nmse().tolist()
+    own = slice(1, 1 + part.numbers)
+    sets = [tables_of(codebook.prior, t, own) for t in part.tables]
+    maps = v.cpu().numpy()
+
+    def cheapest(i: int) -> tuple[int, NDArray[np.int64], int] | None:
+        ways = part.ways(maps[i])
+        if not ways:
+            return None
+        looks = part.looks if goals[i] is None else part.looks * len(sets)
+        made = _candidates(ways, sets, looks, aim.rate, scale[i], goals[i], search)
+        _, q, which = min(made, key=lambda one: one[0])
+        return i, q, part.tables[which]
+
+    if search:
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the search is compiled, and holds no lock
+            tried = list(pool.map(cheapest, range(len(v))))
+    else:  # little of this is: threads would wait for each other
+        tried = list(map(cheapest, range(len(v))))
+    made = [one for one in tried if one is not None]
+    rows, table = (torch.tensor([one[k] for one in made], dtype=torch.long) for k in (0, 2))
+    q = torch.zeros(len(made), codebook.latent)
+    for i, (_, integers, t) in enumerate(made):
+        q[i, 0] = float(codebook.prior.low[t, 0])
+        q[i, own] = torch.from_numpy(integers).float()
+    z = q * torch.from_numpy(codebook.prior.step)[table][:, None]
+    return rows.to(v.device), z.to(v.device), table.to(v.device)
+
+
+def _candidates(
+    ways: Sequence[Told],
+    sets: list[Tables],
+    looks: int,
+    rate: float,
+    scale: float,
+    goal: float | None,
+    search: bool,
+) -> Iterator[tuple[float, NDArray[np.int64], int]]:
+    """Integers (N,) of a map as (what they cost, integers, place of their table set)."""
+    starts = []
+    for told in ways:
+        for step in sorted({tables.step for tables in sets}):
+            first = told.rounded(step)
+            of_step = [i for i, tables in enumerate(sets) if tables.step == step]
+            which = min(of_step, key=lambda i: sets[i].total(first))
+            q = np.clip(first, sets[which].low, sets[which].high)
+            error = told.searched(q, sets[which], 0, 0.0, 0.0)
+            starts.append((_cost(rate * sets[which].total(first), error / scale, goal), q, which, told))
+    if not search:
+        yield from (start[:3] for start in starts)
+        return
+    least = min(sets[which].total(q) for _, q, which, _ in starts)
+    for _, q, which, told in sorted(starts, key=lambda start: start[0])[:looks]:
+        tables = sets[which]
+        if goal is None:
+            error = told.searched(q, tables, SWEEPS, rate * FLOOR * scale, rate)
+            yield _cost(rate * tables.total(q), error / scale, goal), q, which
+            continue
+        if tables.total(q) > DEAR * least:
+            continue
+        for share in PRICES:  # from where the last left off, cheaper and cheaper
+            error = told.searched(q, tables, SWEEPS, share * goal * scale, 0.0)
+            yield _cost(rate * tables.total(q), error / scale, goal), q.copy(), which
+            if error > goal * scale:
+                break
+
+
+def _cost(bits: float, nmse: float, goal: float | None) -> float:
+    """What a latent costs, as Aim has it, in nats."""
+    return bits - FORTUNE if goal is not None and nmse <= SAFETY * goal else bits + math.log(nmse + FLOOR)
