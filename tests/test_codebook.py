@@ -33,6 +33,11 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+RELEASED = {
+    "openfwi-2d-v1": "f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
+}
+
+
 def altered(book: Codebook, **changes: Any) -> Codebook:
     """The codebook with one prior step changed, or with other fields of its card."""
     tensors = dict(book.tensors)
@@ -188,3 +193,33 @@ def test_drift_is_within_the_card(book: Codebook) -> None:
     with torch.no_grad():
         scattered = book.decoder(torch.from_numpy(latents), torch.from_numpy(points).float()).numpy()
     assert np.abs(scattered.reshape(whole.shape) - whole).max() <= book.drift
+
+
+def test_weights_in_bytes_are_near_those_they_were(book: Codebook) -> None:
+    """Of the encoder network alone, and the heavy ones of it."""
+    floats = {
+        k: v.astype(np.float16) if v.dtype == np.int8 else v
+        for k, v in book.tensors.items()
+        if not k.endswith(cb.SCALES)
+    }
+    rng = np.random.default_rng(1)
+    for name, value in book.tensors.items():
+        if value.dtype == np.int8:
+            floats[name] = rng.normal(size=value.shape).astype(np.float16)
+    whole = Codebook(floats, book.card)
+    small = Codebook(cb.in_bytes(floats, "encoder.", 50_000), book.card)
+    assert whole.encoder is not None and small.encoder is not None
+    told = {k for k, v in small.tensors.items() if v.dtype == np.int8}
+    assert told and all(k.startswith("encoder.") and k + cb.SCALES in small.tensors for k in told)
+    assert cb.from_bytes(cb.to_bytes(small)).sha256 == small.sha256 != whole.sha256
+    for (name, a), b in zip(
+        whole.encoder.state_dict().items(), small.encoder.state_dict().values(), strict=True
+    ):
+        most = float(a.abs().max())
+        assert float((a - b).abs().max()) <= (most / 127 if f"encoder.{name}" in told else 0)
+    assert cb.in_bytes(small.tensors, "encoder.", 50_000).keys() == small.tensors.keys()
+
+
+def test_released_codebooks_are_what_they_were() -> None:
+    for id_, sha256 in RELEASED.items():
+        assert velcodec.load_codebook(id_).sha256 == sha256

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 
 from velcodec import faulted_fit, faulted_search, faulted_tables, faults, prior, synth, training_data
+from velcodec.choice_book import Smooth, with_faults, with_faults_of, with_parts
+from velcodec.codebook import Codebook, load_codebook, save
 from velcodec.decoders.faulted import (
     ANGLE_0,
     DEPTH,
@@ -22,9 +24,12 @@ from velcodec.decoders.faulted import (
     VELOCITY,
     FaultedDecoder,
 )  # fmt: skip
-from velcodec.grid import centres
+from velcodec.fit import fit_latents
+from velcodec.grid import centres, make_grid
+from velcodec.synthesis import sample
 from velcodec.told import basis, tables_of
 
+CPU = torch.device("cpu")
 DECODER = FaultedDecoder()
 AXIS = torch.from_numpy(centres(70))
 STACK = HEAD + DECODER.layers  # where the depths of the first stack begin
@@ -168,10 +173,9 @@ def test_a_search_makes_faults_cheaper() -> None:
     """And leaves the error that it says."""
     maps = normal("FlatFault_A", 30, 35)
     steps, sets = faulted_tables.table_sets(maps, DECODER, DECODER.latent + 1, 40.0, 5e-4)
-    assert len(steps) >= 4
+    assert len(steps) >= 5
     made = prior.build(np.array(steps, np.float32), sets)
-    tables = tables_of(made, 2, slice(1, None))
-    assert tables.step == 1.0
+    tables = tables_of(made, steps.index(1.0), slice(1, None))
     for v in maps[:5]:
         told = faulted_fit.faulted_maps(v, DECODER)[0]
         q = np.clip(told.rounded(1.0), tables.low, tables.high)
@@ -181,3 +185,57 @@ def test_a_search_makes_faults_cheaper() -> None:
         assert after + price * tables.total(q) < before + price * bits
         assert (q >= tables.low).all() and (q <= tables.high).all()
         assert after == pytest.approx(((drawn(q * 1.0) - v) ** 2).sum(), rel=0.01, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def book(tmp_path_factory: pytest.TempPathFactory) -> Codebook:
+    """A choice of network, cosines and faults."""
+    smooth = [Smooth(normal("Style_A", 40, 1), 100, (0.64,))]
+    layered = normal("FlatVel_A", 30, 1)
+    plain = with_parts(load_codebook("openfwi-2d-dev-2"), smooth, layered)
+    made = with_faults(
+        plain, np.concatenate([normal("FlatFault_A", 30, 35), normal("FlatFault_B", 4, 35)]), [0]
+    )
+    assert made.prior.tables == plain.prior.tables - 1 + len(made.faulted_tables)
+    made.card["id"] = "of-faults"
+    path = tmp_path_factory.mktemp("book") / "c.safetensors"
+    save(made, path)
+    return load_codebook(path)
+
+
+def test_faulted_maps_find_their_part(book: Codebook) -> None:
+    assert len(book.faulted_tables) == 5  # of flat layers with soft edges: too few of other kinds
+    maps = normal("FlatFault_A", 6, 37)
+    fit = fit_latents(maps, book, CPU, 1)
+    told = np.isin(fit.table, book.faulted_tables)
+    assert told.mean() > 0.5
+    _, latents, size = fit.rounded(book)
+    off = sample(book, latents, make_grid((70, 70)), CPU) - maps
+    psnr = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / (off**2).mean((1, 2)))
+    assert psnr[told].mean() > 33 and size[told].mean() < 30
+    assert not np.isin(
+        fit_latents(maps, book, CPU, 0).table, book.faulted_tables
+    ).any()  # takes too long for that
+
+
+@pytest.mark.parametrize("wanted", [28.0, 34.0])
+def test_faults_reach_a_psnr(book: Codebook, wanted: float) -> None:
+    maps = normal("FlatFault_A", 4, 39)
+    fit = fit_latents(maps, book, CPU, 1, psnr=np.full(4, wanted))
+    _, latents, size = fit.rounded(book)
+    off = sample(book, latents, make_grid((70, 70)), CPU) - maps
+    psnr = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / (off**2).mean((1, 2)))
+    told = np.isin(fit.table, book.faulted_tables)
+    assert told.any() and psnr[told].min() >= wanted - 0.01
+    assert size[told].mean() < 30
+
+
+def test_another_codebook_takes_the_faults_over(book: Codebook) -> None:
+    """They know nothing of its network."""
+    plain = with_parts(load_codebook("openfwi-2d-dev-2"), [], normal("FlatVel_A", 30, 1))
+    made = with_faults_of(plain, book)
+    assert len(made.faulted_tables) == len(book.faulted_tables)
+    for old, new in zip(book.faulted_tables, made.faulted_tables, strict=True):
+        assert made.prior.step[new] == book.prior.step[old]
+        np.testing.assert_array_equal(made.prior.low[new], book.prior.low[old])
+        assert all((made.prior.table(new, d) == book.prior.table(old, d)).all() for d in (0, 1, 4, 9, 500))

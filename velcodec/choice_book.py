@@ -3,6 +3,7 @@
     tables of the warp codebook -> the numbers that carry anything, moved to 1 .. N; their weights
     smooth training maps        -> the waves of most power, table sets of their products (cosine_tables.py)
     layered training maps       -> table sets of their interfaces and velocities (layered_tables.py)
+    faulted training maps       -> table sets of their faults too (faulted_tables.py)
 
 Nothing here is trained: cosines and layers are fixed, and their tables are counts.
 """
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import cosine_tables, faulted_tables, layered_tables, prior
-from .codebook import Codebook
+from .codebook import Codebook, in_bytes
 from .decoders.choice import FAULTS, LAYERS
 from .decoders.cosines import CosineDecoder
 from .decoders.faulted import FaultedDecoder
@@ -25,7 +26,8 @@ from .prior import Prior
 from .tables import Mass, always, trimmed
 
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
-FAULTS_RARE = 8  # of 65536, at the ends of the faulted decoder's tables
+HEAVY = 50_000  # numbers of a tensor of the encoder network that is kept in int8
+FAULTS_RARE = 3  # of 65536, at the ends of the faulted decoder's tables
 LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
 
 
@@ -72,14 +74,26 @@ def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
         without: table sets that are left out.
     """
-    card = copy.deepcopy(book.card)
-    card["decoding"]["options"]["faulted"] = {}
     steps, masses = faulted_tables.table_sets(maps, FaultedDecoder(), book.latent, FAULTS, book.rate)
-    kept = [t for t in range(book.prior.tables) if t not in without]
-    more = trimmed(prior.build(np.array(steps, np.float32), masses), FAULTS_RARE)
-    tables = prior.joined(prior.some(book.prior, kept), more)
+    kept = prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
+    return _joined(book, kept, trimmed(prior.build(np.array(steps, np.float32), masses), FAULTS_RARE), {})
+
+
+def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
+    """A choice codebook with the faulted decoder of another one, which knows nothing of networks."""
+    options = other.card["decoding"]["options"]["faulted"]
+    return _joined(book, book.prior, prior.some(other.prior, other.faulted_tables), options)
+
+
+def _joined(book: Codebook, tables: Prior, more: Prior, options: dict[str, Any]) -> Codebook:
+    """A choice codebook with tables of its own and those of a faulted decoder of some options."""
+    card = copy.deepcopy(book.card)
+    card["decoding"]["options"]["faulted"] = options
     tensors = {k: v for k, v in book.tensors.items() if not k.startswith("prior.")}
-    return Codebook({**tensors, **tables.tensors()}, card)
+    tensors = in_bytes(
+        tensors, "encoder.", HEAVY
+    )  # a start of searches may be rough; this makes room for the tables
+    return Codebook({**tensors, **prior.joined(tables, more).tensors()}, card)
 
 
 def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

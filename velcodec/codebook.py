@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ID = "openfwi-2d-v1"
 SUFFIX = ".safetensors"
+SCALES = ".scale"  # after the name of a tensor of int8: what its values are multiples of, by output
 BUILT_IN = Path(__file__).parent / "codebooks"
 MAX_BYTES = 1 << 28
 PATH_VARIABLE = "VELCODEC_CODEBOOK_PATH"
@@ -294,10 +295,26 @@ def install(path: Path) -> Path:
 def _fill(module: nn.Module, tensors: Mapping[str, NDArray[Any]], prefix: str) -> None:
     import torch
 
-    state = {
-        k[len(prefix) :]: torch.from_numpy(v.astype(np.float32))
-        for k, v in tensors.items()
-        if k.startswith(prefix)
-    }
+    state = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix) and not name.endswith(SCALES):
+            weight = value.astype(np.float32)
+            if value.dtype == np.int8:
+                scale = tensors[name + SCALES].astype(np.float32)
+                weight *= scale.reshape(-1, *[1] * (weight.ndim - 1))
+            state[name[len(prefix) :]] = torch.from_numpy(weight)
     module.load_state_dict(state)
     module.requires_grad_(False).eval()
+
+
+def in_bytes(tensors: Mapping[str, NDArray[Any]], prefix: str, least: int) -> dict[str, NDArray[Any]]:
+    """Tensors of which those of a prefix, from a size on, are int8, with a float16 scale (outputs,) beside each."""
+    out = dict(tensors)
+    for name, value in tensors.items():
+        if name.startswith(prefix) and value.size >= least and value.dtype != np.int8:
+            most = np.abs(value.astype(np.float32)).reshape(len(value), -1).max(1)
+            scale = (np.maximum(most, 1e-4) / 127).astype(np.float16)
+            wide = scale.astype(np.float32).reshape(-1, *[1] * (value.ndim - 1))
+            out[name] = np.clip(np.rint(value.astype(np.float32) / wide), -127, 127).astype(np.int8)
+            out[name + SCALES] = scale
+    return out

@@ -43,6 +43,8 @@ def searched(
 ) -> float:
     """Move integers (N,) in place; the squared error of a map (H, W) that they leave.
 
+    After the first sweep only those are tried again that have just moved.
+
     Args:
         basis: (W, K) cosines at the map's columns.
         layers: L of the decoder.
@@ -262,11 +264,12 @@ def _searched(
     y = q * step
     error = _error(y, layers, basis, turned, sums, squares, curves)
     used = HEAD + (2 if y[TWO] > 0 else 1) * stack
+    tried_again = np.ones(len(q), np.bool_)
     for _ in range(sweeps):
         worth = price + gain * error
-        moved = False
+        look, tried_again = tried_again, np.zeros(len(q), np.bool_)
         for d in range(used):
-            if high[d] == low[d]:
+            if high[d] == low[d] or not look[d]:
                 continue
             partner, both = _partner(d, layers, waves, y[TWO] > 0)
             for way in range(1 if partner < 0 else 3 if both else 2):  # alone, against its partner, with it
@@ -285,14 +288,14 @@ def _searched(
                     y[d] = new * step
                     tried = _error(y, layers, basis, turned, sums, squares, curves)
                     if tried - error + worth * more < -1e-12:
-                        error, q[d], moved = tried, new, True
+                        error, q[d], tried_again[d] = tried, new, True
                         if way:
-                            q[partner] = other
+                            q[partner], tried_again[partner] = other, True
                     else:
                         y[d] = q[d] * step
                         if way:
                             y[partner] = q[partner] * step
-        if not moved:
+        if not tried_again.any():
             break
     return error
 

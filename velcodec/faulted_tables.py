@@ -10,20 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .decoders.faulted import DEPTH, HEAD, LINE, SHIFT, SOFT, TWO, FaultedDecoder
+from .decoders.faulted import DEPTH, HEAD, LINE, SOFT, TWO, FaultedDecoder
 from .faulted_fit import FaultedMap, faulted_maps
 from .tables import Mass, always
 from .told_tables import filled
 
 # Kinds: soft edges, two stacks, folded; step sizes in latent units.
 KINDS = (
-    (True, False, False, (0.25, 0.5, 1.0, 2.0)),
+    (True, False, False, (0.25, 0.5, 1.0, 2.0, 4.0)),
     (True, False, True, (0.25, 0.5, 1.0, 2.0)),
-    (False, True, False, (0.5, 1.0, 2.0)),
+    (False, True, False, (0.5, 1.0, 2.0, 4.0)),
     (False, True, True, (0.5, 1.0, 2.0)),
 )
 FEWEST = 20  # maps of a kind
-LEAST = 10 / 65536  # mass of any shift or position of a line that may be, seen or not
+LEAST = 6 / 65536  # mass of any shift that may be, seen or not
 FARTHEST = 36.0  # cells
 
 
@@ -48,8 +48,8 @@ def table_sets(
         scales = [float(np.ptp(told.v)) ** 2 * told.v.size for told in own]
         for step in sizes if len(own) >= FEWEST else ():
             masses = filled(own, scales, step, rate)
-            for i, unit in _positions(decoder):
-                masses[i] = _anywhere(masses[i], FARTHEST / unit / step)
+            for i in _positions(decoder) if kind[1] else ():
+                masses[i] = _anywhere(masses[i], FARTHEST / DEPTH / step)
             steps.append(step)
             sets.append([always(round(marker / step)), *masses, *rest])
     return steps, sets
@@ -65,11 +65,9 @@ def _kind(told: FaultedMap) -> list[bool]:
     ]
 
 
-def _positions(decoder: FaultedDecoder) -> list[tuple[int, float]]:
-    """The shifts, and the first depth of each stack: what real faults may have more of than the training maps."""
-    numbers = [SHIFT, LINE + 2, LINE + 6]
-    numbers += [HEAD + stack * decoder.stack + decoder.layers for stack in range(2)]
-    return [(i, DEPTH) for i in numbers]
+def _positions(decoder: FaultedDecoder) -> list[int]:
+    """The shifts, and the first depth of each stack: what real maps of two stacks have more of than synthetic ones."""
+    return [LINE + 2, LINE + 6, *(HEAD + stack * decoder.stack + decoder.layers for stack in range(2))]
 
 
 def _anywhere(mass: Mass, reach: float) -> Mass:

@@ -36,7 +36,9 @@ TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
 HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); the share of bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
-SETTLED = 1e-3  # NMSE (30 dB) of layers to which no network comes as cheaply
+LAYERED_LOOKS, FAULTED_LOOKS = (1, 99), (2, 2)  # as told_fit.Part has them
+# NMSE (30 and 37 dB) of layers, and of layers and faults, to which no network comes as cheaply.
+SETTLED, SETTLED_FAULTS = 1e-3, 2e-4
 GLIMPSE = 3  # every so many rows and columns tell, without a search, whether the network draws a map well
 
 
@@ -117,7 +119,7 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
         rows = left[some]
         if len(rows):
             found.take(measured(v[rows], told, table, codebook), rows, aim)
-        left = torch.nonzero(~_settled(found, aim))[:, 0]
+        left = torch.nonzero(~_settled(found, aim, codebook))[:, 0]
     rows = left
     if len(rows):
         for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
@@ -133,17 +135,22 @@ def parts_read_off(codebook: Codebook, faults: bool) -> list[told_fit.Part]:
         return []
     if decoder.layered is not None and codebook.layered_tables:
         ways = partial(layered_fit.outlines, decoder=decoder.layered)
-        parts.append(told_fit.Part(decoder.layered.latent, codebook.layered_tables, ways, 1))
+        parts.append(told_fit.Part(decoder.layered.latent, codebook.layered_tables, ways, LAYERED_LOOKS))
     if decoder.faulted is not None and codebook.faulted_tables and faults:
         told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted)
-        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, 2))
+        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, FAULTED_LOOKS))
     return parts
 
 
-def _settled(layers: Found, aim: Aim) -> Tensor:
-    """Maps (B,) that are told by layers, and not worth a try as anything else."""
-    cost = layers.cost(aim)
-    return cost < (math.log(SETTLED) if aim.psnr is None else -FORTUNE / 2)
+def _settled(told: Found, aim: Aim, codebook: Codebook) -> Tensor:
+    """Maps (B,) that are told by numbers read off them, and not worth a try as anything else."""
+    cost = told.cost(aim)
+    if aim.psnr is not None:
+        return cost < -FORTUNE / 2
+    faults = torch.isin(
+        told.table, torch.tensor(codebook.faulted_tables, dtype=torch.long, device=cost.device)
+    )
+    return cost < torch.where(faults, math.log(SETTLED_FAULTS), math.log(SETTLED))
 
 
 def _drawn_and_smooth(

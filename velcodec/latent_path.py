@@ -18,7 +18,8 @@ from .errors import DataError, UsageError
 from .grid import make_grid
 from .synthesis import denormalise, sample
 
-SORTS = ("drawn by the network", "told by cosines", "told by its layers")  # by ChoiceDecoder.sorts
+# By ChoiceDecoder.sorts.
+SORTS = ("drawn by the network", "told by cosines", "told by its layers", "told by its layers and faults")
 
 
 def interpolate(

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import __version__, choice_book, prior
 from .choice_book import Smooth
-from .codebook import Codebook, save
+from .codebook import Codebook, load_codebook, save
 from .fit import fit_latents
 from .grid import make_grid
 from .objectives import STEP, Networks
@@ -105,6 +105,9 @@ def release(
         smooth = [Smooth(v, *SMOOTH_KINDS[f]) for f in SMOOTH_KINDS if len(v := _maps_of(f, pool))]
         layered = [_maps_of(family, pool)[:LAYERED_MAPS] for family in LAYERED_KINDS]
         book = choice_book.with_parts(book, smooth, np.concatenate(layered))
+        before = load_codebook(recipe.start) if recipe.start else None
+        if before is not None and before.faulted_tables and before.latent == book.latent:
+            book = choice_book.with_faults_of(book, before)
     card = book.card
     progress("measuring the drift bound")
     shares = [v[: max(1, DRIFT_MAPS // len(pool.sources))].numpy() for _, v in pool.sources]

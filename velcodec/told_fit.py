@@ -32,13 +32,13 @@ class Part:
         numbers: N.
         tables: its table sets.
         ways: the ways to tell a normalised map (H, W), none where it cannot be told.
-        looks: ways and step sizes that are searched where no PSNR is asked for.
+        looks: ways and step sizes that are searched where no PSNR is asked for, and where one is.
     """
 
     numbers: int
     tables: list[int]
     ways: Callable[[NDArray[np.float32]], Sequence[Told]]
-    looks: int
+    looks: tuple[int, int]
 
 
 def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -60,7 +60,7 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
         ways = part.ways(maps[i])
         if not ways:
             return None
-        looks = part.looks if goals[i] is None else part.looks * len(sets)
+        looks = part.looks[goals[i] is not None]
         made = _candidates(ways, sets, looks, aim.rate, scale[i], goals[i], search)
         _, q, which = min(made, key=lambda one: one[0])
         return i, q, part.tables[which]
@@ -103,13 +103,13 @@ def _candidates(
         yield from (start[:3] for start in starts)
         return
     least = min(sets[which].total(q) for _, q, which, _ in starts)
-    for _, q, which, told in sorted(starts, key=lambda start: start[0])[:looks]:
+    for place, (_, q, which, told) in enumerate(sorted(starts, key=lambda start: start[0])[:looks]):
         tables = sets[which]
         if goal is None:
             error = told.searched(q, tables, SWEEPS, rate * FLOOR * scale, rate)
             yield _cost(rate * tables.total(q), error / scale, goal), q, which
             continue
-        if tables.total(q) > DEAR * least:
+        if place and tables.total(q) > DEAR * least:
             continue
         for share in PRICES:  # from where the last left off, cheaper and cheaper
             error = told.searched(q, tables, SWEEPS, share * goal * scale, 0.0)
