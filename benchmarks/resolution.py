@@ -1,6 +1,6 @@
 """Layered maps at four times their resolution: velcodec and four interpolations against the exact truth.
 
-    python benchmarks/resolution.py [--maps 100] [--families CurveVel_A ...] [--name resolution]
+    python benchmarks/resolution.py [--maps 100] [--families CurveVel_A ...] [--latents] [--name resolution]
 
 A synthetic map is a function of continuous position: the same map at 280 x 280 is the truth that a 70 x 70 one was
 sampled from. Each map that is layered at 70 x 70 is compressed without loss and read back at 280 x 280:
@@ -8,6 +8,8 @@ sampled from. Each map that is layered at 70 x 70 is compressed without loss and
     truth, 280 x 280 <------------------------------------------------ compared with all of these
     map, 70 x 70 --> .vlz --> layers with crisp interfaces, 280 x 280
                  --> nearest, bilinear, bicubic, Lanczos (Pillow's, cell-centred), 280 x 280
+
+With --latents every map is compressed to a latent instead, at the default effort, and read back as that draws it.
 
 `layered` counts the maps that are, and that the file keeps as layers: a few of many faults take fewer bytes as samples.
 Mean square errors, (m/s)^2, are means over them. `ratio` is velcodec's over the least of the interpolations' means;
@@ -100,12 +102,19 @@ def depth_errors(copy: NDArray[Any], truth: NDArray[Any], values: NDArray[Any]) 
     return errors
 
 
-def restored(maps: Maps, path: Path) -> tuple[NDArray[np.bool_], Maps, Maps]:
-    """Maps (n, 70, 70) through a file without loss: which are kept as layers, at 280 x 280, and at 1120 x 280."""
-    velcodec.compress(maps, path, lossless=True, overwrite=True)
+def restored(maps: Maps, path: Path, latents: bool) -> tuple[NDArray[np.bool_], Maps, Maps | None]:
+    """Maps (n, 70, 70) through a file without loss: which are kept as layers, at 280 x 280, and at 1120 x 280.
+
+    Of latents all are kept, and there is no copy of so many rows.
+    """
+    if latents:
+        velcodec.compress(maps, path, latent_only=True, overwrite=True)
+    else:
+        velcodec.compress(maps, path, lossless=True, overwrite=True)
     with velcodec.open(path) as archive:
-        kept = np.array([mode == "layered" for mode in archive.quality.mode])
-        return kept, archive.read(shape=(FINE, FINE)), archive.read(shape=(PARTS * NATIVE, FINE))
+        kept = np.array([latents or mode == "layered" for mode in archive.quality.mode])
+        deep = None if latents else archive.read(shape=(PARTS * NATIVE, FINE))
+        return kept, archive.read(shape=(FINE, FINE)), deep
 
 
 def percentiles(errors: list[NDArray[np.float64]]) -> tuple[float | None, float | None]:
@@ -116,10 +125,10 @@ def percentiles(errors: list[NDArray[np.float64]]) -> tuple[float | None, float 
     return round(float(middle), 3), round(float(most), 3)
 
 
-def measured(family: str, count: int, folder: Path) -> Row:
+def measured(family: str, count: int, folder: Path, latents: bool) -> Row:
     """A family's row."""
     coarse = synth.generate(family, count, NATIVE, seed=SEED)
-    kept, copies, deep_copies = restored(coarse, folder / "maps.vlz")
+    kept, copies, deep_copies = restored(coarse, folder / "maps.vlz", latents)
     errors: list[list[float]] = []
     depths: list[NDArray[np.float64]] = []
     fine_depths: list[NDArray[np.float64]] = []
@@ -128,7 +137,7 @@ def measured(family: str, count: int, folder: Path) -> Row:
         ways = [copies[i], *(interpolated(coarse[i], how) for how in RIVALS.values())]
         errors.append([float(metrics.mse(truth, way)[0]) for way in ways])
         found = layers.analyse(coarse[i])
-        if "Vel" in family and found is not None:
+        if "Vel" in family and found is not None and deep_copies is not None:
             deep = synth.generate(family, 1, (PARTS * NATIVE, FINE), seed=SEED, first=i)[0]
             depths.append(depth_errors(copies[i], deep, found.values))
             fine_depths.append(depth_errors(deep_copies[i], deep, found.values))
@@ -177,12 +186,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--maps", type=int, default=100, help="maps made of each family, layered or not")
     parser.add_argument("--families", nargs="+", default=list(FAMILIES))
+    parser.add_argument(
+        "--latents", action="store_true", help="of latents, rather than of layers kept exactly"
+    )
     parser.add_argument("--name", default="resolution", help="of the results file")
     options = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         for family in map(synth.canonical, options.families):
-            rows.append(measured(family, options.maps, Path(folder)))
+            rows.append(measured(family, options.maps, Path(folder), options.latents))
             print(rows[-1], file=sys.stderr, flush=True)
     print(report(rows))
     print(f"\nvelcodec {velcodec.__version__}, maps synthetic.")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import blocks, container, entropy, exact, modes, pixels
 from .codebook import Codebook
-from .decoder import LAYERED_KINDS
+from .decoder import LAYERED_KINDS, SOFT_KINDS
 from .errors import DataError
 from .header import Header
 from .modes import Maps, Offer
@@ -25,6 +25,9 @@ from .request import Request
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
 CHEAP_FAST = 0.015  # the same at efforts 0 to 2
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
+SOFT_ENOUGH = (
+    3  # effort up to which layers with soft edges are not tried as latents, which takes ten times as long
+)
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
 WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
 IN_REACH = 6.0  # dB that a search may win over the network alone
@@ -66,6 +69,7 @@ def encode_block(
             modes.take(best, modes.as_latents(maps.some(rows), latents, header, request, drift), rows)
         return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
     area = np.array([m.size for m in maps.samples])
+    ways = [best]
     if request.max_error is not None:
         _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
     _try(best, maps, np.isinf(best.bytes), lambda some: modes.as_layers(some, header))
@@ -81,15 +85,21 @@ def encode_block(
         rough = finite & (best.bytes > TEXTURED * area)
         _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, model="smooth"))
         if header.tile is None:
-            _try_latents(
-                best,
-                maps,
-                finite & dear & ~np.isin(best.kinds, LAYERED_KINDS),
-                header,
-                request,
-                codebook,
-                device,
-            )
+            exact_layers = np.isin(best.kinds, LAYERED_KINDS)
+            if request.effort > SOFT_ENOUGH:
+                exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
+            ways.append(modes.copied(best))
+            _try_latents(best, maps, finite & dear & ~exact_layers, header, request, codebook, device)
+    return min(
+        (_packed(maps, way, header, codebook) for way in ways), key=lambda encoded: len(encoded.payload)
+    )
+
+
+def _packed(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> Encoded:
+    """What was taken, or zstd where that is cheaper, as a payload.
+
+    A stream that loses some of its maps to latents has less to learn from: so both ways are tried.
+    """
     modes.take(best, modes.as_zstd(maps, best.bytes), range(len(maps)))
     return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
 

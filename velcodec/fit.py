@@ -36,9 +36,10 @@ TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
 HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); the share of bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
-LAYERED_LOOKS, FAULTED_LOOKS = (1, 99), (2, 2)  # as told_fit.Part has them
+LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
 # NMSE (30 and 37 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 2e-4
+PATIENT = STEPS[5]  # steps from which on faults are looked at longer, and the network tried all the same
 GLIMPSE = 3  # every so many rows and columns tell, without a search, whether the network draws a map well
 
 
@@ -114,12 +115,12 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
         return _searched(v, z, table, codebook, groups, steps, aim) if steps else (z, table)
     found = Found.nothing(len(v), codebook.latent, v.device)
     left = torch.arange(len(v), device=v.device)
-    for part in parts_read_off(codebook, faults=steps > 0):
+    for part in parts_read_off(codebook, steps):
         some, told, table = told_fit.fit(v[left], codebook, part, aim.some(left), search=steps > 0)
         rows = left[some]
         if len(rows):
             found.take(measured(v[rows], told, table, codebook), rows, aim)
-        left = torch.nonzero(~_settled(found, aim, codebook))[:, 0]
+        left = torch.nonzero(~_settled(found, aim, codebook, steps >= PATIENT))[:, 0]
     rows = left
     if len(rows):
         for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
@@ -128,21 +129,22 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
     return found.integers * step, found.table
 
 
-def parts_read_off(codebook: Codebook, faults: bool) -> list[told_fit.Part]:
-    """The parts of a choice that tell maps by numbers read off them; faults take a while to find."""
+def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
+    """The parts of a choice that tell maps by numbers read off them; without a search no faults: they take a while."""
     decoder, parts = codebook.decoder, []
     if not isinstance(decoder, ChoiceDecoder):
         return []
     if decoder.layered is not None and codebook.layered_tables:
         ways = partial(layered_fit.outlines, decoder=decoder.layered)
         parts.append(told_fit.Part(decoder.layered.latent, codebook.layered_tables, ways, LAYERED_LOOKS))
-    if decoder.faulted is not None and codebook.faulted_tables and faults:
+    if decoder.faulted is not None and codebook.faulted_tables and steps:
         told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted)
-        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, FAULTED_LOOKS))
+        looks = PATIENT_LOOKS if steps >= PATIENT else FAULTED_LOOKS
+        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, looks))
     return parts
 
 
-def _settled(told: Found, aim: Aim, codebook: Codebook) -> Tensor:
+def _settled(told: Found, aim: Aim, codebook: Codebook, patient: bool) -> Tensor:
     """Maps (B,) that are told by numbers read off them, and not worth a try as anything else."""
     cost = told.cost(aim)
     if aim.psnr is not None:
@@ -150,7 +152,8 @@ def _settled(told: Found, aim: Aim, codebook: Codebook) -> Tensor:
     faults = torch.isin(
         told.table, torch.tensor(codebook.faulted_tables, dtype=torch.long, device=cost.device)
     )
-    return cost < torch.where(faults, math.log(SETTLED_FAULTS), math.log(SETTLED))
+    good = -math.inf if patient else math.log(SETTLED_FAULTS)
+    return cost < torch.where(faults, good, math.log(SETTLED))
 
 
 def _drawn_and_smooth(

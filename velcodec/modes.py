@@ -73,6 +73,18 @@ def nothing(n: int) -> Offer:
     return Offer(np.zeros(n, np.uint8), np.full(n, np.inf), np.full(n, np.inf), np.zeros(n), [None] * n)
 
 
+def copied(offer: Offer) -> Offer:
+    """The same offer, to go on from apart."""
+    return Offer(
+        offer.kinds.copy(),
+        offer.bytes.copy(),
+        offer.psnr.copy(),
+        offer.error.copy(),
+        list(offer.stored),
+        dict(offer.streams),
+    )
+
+
 def take(best: Offer, offer: Offer, rows: Sequence[int]) -> None:
     """Put an offer for some rows in place of the best where it takes fewer bytes."""
     for i, row in enumerate(rows):
