@@ -25,9 +25,7 @@ from .request import Request
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
 CHEAP_FAST = 0.015  # the same at efforts 0 to 2
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
-SOFT_ENOUGH = (
-    3  # effort up to which layers with soft edges are not tried as latents, which takes ten times as long
-)
+SOFT_ENOUGH = 3  # effort up to which soft layers are not tried as latents: that takes much longer
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
 WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
 IN_REACH = 6.0  # dB that a search may win over the network alone
