@@ -3,7 +3,8 @@
     python benchmarks/speed.py [--family CurveVel_A] [--maps 500] [--maps-3 100] [--repeats 5]
 
 Maps are real where at hand: CurveVel_A is told by its layers, FlatFault_A by its layers and faults or drawn by the
-network. The table is printed and kept as results/speed-VERSION.json, of another family than CurveVel_A as speed-FAMILY-VERSION.json.
+network. The table is printed and kept as results/speed-VERSION.json, of another family than CurveVel_A as
+speed-FAMILY-VERSION.json.
 """
 
 import argparse
