@@ -49,7 +49,7 @@ MAY = {
     "told": {"decoders", "grid", "prior"},
     "layered_search": {"decoders", "told"},
     "layered_fit": {"decoders", "layered_search", "layers", "told"},
-    "faults": {"decoders", "grid"},
+    "faults": {"decoders", "grid", "told"},
     "faulted_search": {"decoders", "told"},
     "faulted_fit": {"decoders", "faulted_search", "faults", "told"},
     "told_fit": {"aim", "codebook", "target", "told"},

@@ -15,16 +15,15 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numba import njit
 from numpy.typing import NDArray
 
-from .decoders.cosines import NATIVE, factors
+from .decoders.cosines import NATIVE
 from .grid import centres
+from .told import basis
 
 LINES = 3
 NONE, FAULT, WALL = 0, 1, 2  # what a line is; the first, where there is one, is a wall
@@ -283,16 +282,11 @@ def _tracked(v: NDArray[np.float64], f: Faults, waves: int) -> NDArray[np.float6
     _sides(f.lines, f.kinds, f.throws + np.arange(1, LINES + 1) * 1e-3, inside, shift)
     tracked = np.zeros((2, v.shape[1]))
     _track(v, inside, shift, f.two, tracked)
-    cosines = tracked @ _basis(waves)
+    across = basis(v.shape[1], waves)
+    cosines = tracked @ across
     cosines[:, 0] = 0
-    folds: NDArray[np.float64] = cosines @ _basis(waves).T
+    folds: NDArray[np.float64] = cosines @ across.T
     return folds
-
-
-@lru_cache(maxsize=2)
-def _basis(waves: int) -> NDArray[np.float64]:
-    across: NDArray[np.float64] = factors(torch.from_numpy(centres(NATIVE)), waves).numpy()
-    return across
 
 
 def _best_block(v: NDArray[np.float64], f: Faults) -> tuple[float, float]:
