@@ -88,18 +88,15 @@ def encode_block(
                 exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
             ways.append(modes.copied(best))
             _try_latents(best, maps, finite & dear & ~exact_layers, header, request, codebook, device)
-    return min(
-        (_packed(maps, way, header, codebook) for way in ways), key=lambda encoded: len(encoded.payload)
-    )
-
-
-def _packed(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> Encoded:
-    """What was taken, or zstd where that is cheaper, as a payload.
-
-    A stream that loses some of its maps to latents has less to learn from: so both ways are tried.
-    """
-    modes.take(best, modes.as_zstd(maps, best.bytes), range(len(maps)))
-    return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
+    for way in ways:
+        modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
+    # A stream that loses some of its maps to latents has less to learn from: so both ways are tried.
+    made = [
+        Encoded(_pack(maps, way, header, codebook), way.psnr, way.error)
+        for way in ways
+        if np.isfinite(way.bytes).all()
+    ]
+    return min(made, key=lambda encoded: len(encoded.payload))
 
 
 def _check_float32(maps: Maps) -> None:
