@@ -265,7 +265,7 @@ SOFT_CASES: dict[str, tuple[str, str, dict[str, Any], set[int]]] = {  # family, 
     "coarse": ("FlatFault_A", "<f4", {"psnr": 32.0}, {0}),
     "curved": ("CurveFault_A", ">f4", {"psnr": 32.0}, {0, 1}),
     "curved <i2": ("CurveFault_A", "<i2", {"psnr": 36.0}, {1, 2}),
-    "fine <f8": ("FlatFault_A", "<f8", {"psnr": 46.0, "effort": 3}, {3, 4, 5}),
+    "fine <f8": ("FlatFault_A", "<f8", {"psnr": 46.0, "effort": 0}, {3, 4, 5}),
 }
 
 
@@ -1427,12 +1427,11 @@ def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("coder", [4, 5])
 def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
-    """Of the latest coder, the default one."""
+    """The default one of its time: a codebook released since takes some 40 bytes more a file, and no coder of its own."""
     id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARY)[coder - 3]
     book = velcodec.load_codebook(id_)
     assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
-    if coder == len(header.CODERS):
-        assert velcodec.load_codebook().sha256 == sha256
+    assert id_ in codebook.builtin_ids()
 
 
 def test_limits_of_head() -> None:
