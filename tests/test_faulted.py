@@ -7,32 +7,28 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from velcodec import faulted_fit, faulted_search, faulted_tables, faults, prior, synth, training_data
+from velcodec import (
+    faulted_fit,
+    faulted_search,
+    faulted_tables,
+    faults,
+    prior,
+    synth,
+    told_tables,
+    training_data,
+)
 from velcodec.choice_book import Smooth, with_faults, with_faults_of, with_parts
 from velcodec.codebook import Codebook, load_codebook, save
-from velcodec.decoders.faulted import (
-    ANGLE_0,
-    DEPTH,
-    FILL_REACH,
-    FILL_TOP,
-    HEAD,
-    LINE,
-    OFFSET_0,
-    SHIFT,
-    SOFT,
-    TWO,
-    VELOCITY,
-    FaultedDecoder,
-)  # fmt: skip
+from velcodec.decoders import faulted
 from velcodec.fit import fit_latents
 from velcodec.grid import centres, make_grid
 from velcodec.synthesis import sample
 from velcodec.told import basis, tables_of
 
 CPU = torch.device("cpu")
-DECODER = FaultedDecoder()
+DECODER = faulted.FaultedDecoder()
 AXIS = torch.from_numpy(centres(70))
-STACK = HEAD + DECODER.layers  # where the depths of the first stack begin
+STACK = faulted.HEAD + DECODER.layers  # where the depths of the first stack begin
 
 
 def normal(family: str, count: int, seed: int, shape: int = 70) -> NDArray[np.float32]:
@@ -51,10 +47,10 @@ def psnr_of(v: NDArray[np.float32], y: NDArray[np.float64]) -> float:
 def a_fault() -> NDArray[np.float64]:
     """Two layers, 0 above 0.4 from row 30 on; right of the middle both lie 8 cells deeper. Crisp."""
     y = np.zeros(DECODER.latent)
-    y[TWO], y[LINE + 3], y[LINE + 7] = -1, -1, -1
-    y[SHIFT] = 8 / DEPTH
-    y[HEAD + 1] = 0.4 / VELOCITY
-    y[STACK] = 30 / DEPTH
+    y[faulted.TWO], y[faulted.LINE + 3], y[faulted.LINE + 7] = -1, -1, -1
+    y[faulted.SHIFT] = 8 / faulted.DEPTH
+    y[faulted.HEAD + 1] = 0.4 / faulted.VELOCITY
+    y[STACK] = 30 / faulted.DEPTH
     return y
 
 
@@ -68,23 +64,31 @@ def test_a_fault_is_drawn_where_it_is() -> None:
 
 def test_walls_faults_stacks_and_fills() -> None:
     y = a_fault()
-    y[[LINE, LINE + 1, LINE + 3]] = 0, 20 / DEPTH, 1  # a wall: only what is right of column 55 is shifted
+    y[[faulted.LINE, faulted.LINE + 1, faulted.LINE + 3]] = (
+        0,
+        20 / faulted.DEPTH,
+        1,
+    )  # a wall: only what is right of column 55 is shifted
     v = np.zeros((70, 70))
     v[30:, :55] = v[38:, 55:] = 0.4
     np.testing.assert_allclose(drawn(y), v, atol=1e-6)
-    y[[LINE + 2, LINE + 3]] = 5 / DEPTH, -1  # a fault: there all is shifted by 5 more
+    y[[faulted.LINE + 2, faulted.LINE + 3]] = 5 / faulted.DEPTH, -1  # a fault: there all is shifted by 5 more
     v[:] = 0
     v[30:, :35] = v[38:, 35:55] = v[43:, 55:] = 0.4
     np.testing.assert_allclose(drawn(y), v, atol=1e-6)
     y = a_fault()
-    y[FILL_TOP], y[FILL_REACH] = 32 / DEPTH, 10 / DEPTH
+    y[faulted.FILL_TOP], y[faulted.FILL_REACH] = 32 / faulted.DEPTH, 10 / faulted.DEPTH
     v[:] = 0
     v[30:, :35] = v[38:, 35:] = 0.4
     v[32:38, 35:45] = 0.2  # half of the step
     np.testing.assert_allclose(drawn(y), v, atol=1e-6)
     y = a_fault()
-    y[TWO], second = 1, HEAD + DECODER.stack
-    y[second], y[second + 1], y[second + DECODER.layers] = 0.8 / VELOCITY, -0.2 / VELOCITY, 12 / DEPTH
+    y[faulted.TWO], second = 1, faulted.HEAD + DECODER.stack
+    y[second], y[second + 1], y[second + DECODER.layers] = (
+        0.8 / faulted.VELOCITY,
+        -0.2 / faulted.VELOCITY,
+        12 / faulted.DEPTH,
+    )
     v[:] = 0
     v[30:, :35] = 0.4
     v[:20, 35:], v[20:, 35:] = 0.8, 0.6
@@ -98,11 +102,14 @@ def test_points_and_grids_agree_and_have_gradients() -> None:
     grid = DECODER.grid(y, torch.from_numpy(centres(11)), torch.from_numpy(centres(9)))
     torch.testing.assert_close(DECODER(y, points).view(1, 11, 9), grid)
     soft = y.detach().clone()
-    soft[0, SOFT] = 40
+    soft[0, faulted.SOFT] = 40
     soft.requires_grad_()
     DECODER.grid(soft, AXIS, AXIS).sum().backward()
     assert soft.grad is not None
-    assert all(float(soft.grad[0, i].abs()) > 0 for i in (SHIFT, OFFSET_0, ANGLE_0, HEAD, HEAD + 1, STACK))
+    assert all(
+        float(soft.grad[0, i].abs()) > 0
+        for i in (faulted.SHIFT, faulted.OFFSET_0, faulted.ANGLE_0, faulted.HEAD, faulted.HEAD + 1, STACK)
+    )
 
 
 @pytest.mark.parametrize("family", synth.FAMILIES[4:8])
@@ -132,7 +139,7 @@ def test_faults_are_found(family: str, least: float) -> None:
 def test_a_fault_is_found_where_it_is() -> None:
     v = np.repeat(drawn(a_fault()).astype(np.float32)[None], 1, 0)[0].round(3)
     (told,) = (way for way in faulted_fit.faulted_maps(v, DECODER)[:1])
-    assert abs(abs(told.numbers[SHIFT] * DEPTH) - 8) < 0.5
+    assert abs(abs(told.numbers[faulted.SHIFT] * faulted.DEPTH) - 8) < 0.5
     assert psnr_of(v, told.rounded(0.25) * 0.25) > 40
 
 
@@ -160,19 +167,20 @@ def test_maps_of_scattered_values_are_told_somehow(values: int) -> None:
 def test_turned_and_shifted_lines_tell_the_same() -> None:
     line = np.array([0.3, 5.0])
     f = faults.Faults(
-        np.tile(line, (3, 1)), np.array([faults.WALL, 0, 0]), np.zeros(3), 7.0, False, np.zeros((2, 70))
+        np.tile(line, (3, 1)), np.array([faults.WALL, 0, 0]), np.array([7.0, 0, 0]), False, np.zeros((2, 70))
     )
-    inside, shift = f.beyond()
+    inside, shift = f.sides()
     np.testing.assert_array_equal(inside, faults.cells_beyond(line) > 0)
     np.testing.assert_array_equal(shift, 7.0 * inside)
     f.kinds[1], f.throws[1] = faults.FAULT, 2.0
-    np.testing.assert_array_equal(f.beyond()[1], 9.0 * inside)
+    np.testing.assert_array_equal(f.sides()[1], 9.0 * inside)
 
 
 def test_a_search_makes_faults_cheaper() -> None:
     """And leaves the error that it says."""
     maps = normal("FlatFault_A", 30, 35)
-    steps, sets = faulted_tables.table_sets(maps, DECODER, DECODER.latent + 1, 40.0, 5e-4)
+    kinds = faulted_tables.kinds(maps, DECODER)
+    steps, sets = told_tables.table_sets(kinds, DECODER.latent + 1, 40.0, 5e-4)
     assert len(steps) >= 5
     made = prior.build(np.array(steps, np.float32), sets)
     tables = tables_of(made, steps.index(1.0), slice(1, None))

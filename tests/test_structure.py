@@ -49,9 +49,12 @@ MAY = {
     "told": {"decoders", "grid", "prior"},
     "layered_search": {"decoders", "told"},
     "layered_fit": {"decoders", "layered_search", "layers", "told"},
-    "faults": {"decoders", "grid", "told"},
+    "faults": {"decoders", "grid"},
+    "fault_lines": {"faults"},
+    "unfaulted": {"faults", "told"},
+    "fault_growth": {"decoders", "fault_lines", "faults", "unfaulted"},
     "faulted_search": {"decoders", "told"},
-    "faulted_fit": {"decoders", "faulted_search", "faults", "told"},
+    "faulted_fit": {"decoders", "fault_growth", "faulted_search", "faults", "told"},
     "told_fit": {"aim", "codebook", "target", "told"},
     "fit": {
         "aim", "codebook", "cosine_fit", "decoders", "device", "faulted_fit", "layered_fit", "quantise", "target",
@@ -60,10 +63,11 @@ MAY = {
     "tables": {"prior"},
     "cosine_tables": {"decoders", "grid", "prior", "tables"},
     "told_tables": {"aim", "prior", "tables", "told"},
-    "layered_tables": {"decoders", "layered_fit", "layered_search", "tables", "told_tables"},
-    "faulted_tables": {"decoders", "faulted_fit", "tables", "told_tables"},
+    "layered_tables": {"decoders", "layered_fit", "layered_search", "told_tables"},
+    "faulted_tables": {"decoders", "faulted_fit", "told_tables"},
     "choice_book": {
         "codebook", "cosine_tables", "decoders", "faulted_tables", "layered_tables", "prior", "tables",
+        "told_tables",
     },
     "field": {"codebook", "errors", "header"},
     "decoder": {

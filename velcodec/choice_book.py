@@ -3,7 +3,7 @@
     tables of the warp codebook -> the numbers that carry anything, moved to 1 .. N; their weights
     smooth training maps        -> the waves of most power, table sets of their products (cosine_tables.py)
     layered training maps       -> table sets of their interfaces and velocities (layered_tables.py)
-    faulted training maps       -> table sets of their faults too (faulted_tables.py)
+    faulted training maps       -> table sets of their faults too (faulted_tables.py, told_tables.py)
 
 Nothing here is trained: cosines and layers are fixed, and their tables are counts.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import cosine_tables, faulted_tables, layered_tables, prior
+from . import cosine_tables, faulted_tables, layered_tables, prior, told_tables
 from .codebook import Codebook, in_bytes
 from .decoders.choice import FAULTS, LAYERS
 from .decoders.cosines import CosineDecoder
@@ -60,7 +60,9 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     tensors = {**_moved(book.tensors, kept, rest), "decoder.cosines.waves": waves.astype(np.float16)}
     steps, sets = book.prior.step.tolist(), _network_sets(book.prior, kept)
     made = [cosine_tables.table_sets(cosines, k.maps, k.numbers, k.steps, k.classes) for k in kinds]
-    made.append(layered_tables.table_sets(layered, LayeredDecoder(), LATENT, LAYERS, book.rate))
+    made.append(
+        told_tables.table_sets(layered_tables.kinds(layered, LayeredDecoder()), LATENT, LAYERS, book.rate)
+    )
     for more, masses in made:
         steps += more
         sets += masses
@@ -74,7 +76,8 @@ def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
         without: table sets that are left out.
     """
-    steps, masses = faulted_tables.table_sets(maps, FaultedDecoder(), book.latent, FAULTS, book.rate)
+    kinds = faulted_tables.kinds(maps, FaultedDecoder())
+    steps, masses = told_tables.table_sets(kinds, book.latent, FAULTS, book.rate)
     kept = prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
     return _joined(book, kept, trimmed(prior.build(np.array(steps, np.float32), masses), FAULTS_RARE), {})
 
@@ -86,14 +89,15 @@ def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
 
 
 def _joined(book: Codebook, tables: Prior, more: Prior, options: dict[str, Any]) -> Codebook:
-    """A choice codebook with tables of its own and those of a faulted decoder of some options."""
+    """A choice codebook with tables of its own and those of a faulted decoder of some options.
+
+    Its encoder network is kept in int8: where a search starts may be rough, and this makes room for the tables.
+    """
     card = copy.deepcopy(book.card)
     card["decoding"]["options"]["faulted"] = options
-    tensors = {k: v for k, v in book.tensors.items() if not k.startswith("prior.")}
-    tensors = in_bytes(
-        tensors, "encoder.", HEAVY
-    )  # a start of searches may be rough; this makes room for the tables
-    return Codebook({**tensors, **prior.joined(tables, more).tensors()}, card)
+    networks = {k: v for k, v in book.tensors.items() if not k.startswith("prior.")}
+    tensors = {**in_bytes(networks, "encoder.", HEAVY), **prior.joined(tables, more).tensors()}
+    return Codebook(tensors, card)
 
 
 def _silent(book: Codebook) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -1,6 +1,6 @@
 """Faulted maps as the numbers of the faulted decoder: faults and layers read off the map.
 
-map -> plateaus (labels) -> faults (faults.py) -> the stacks' interfaces, with what the faults did undone
+map -> plateaus (labels) -> faults (fault_growth.py) -> the stacks' interfaces, with what the faults did undone
     -> the likeliest cosines of each, and a fill -> numbers, which told_fit.py rounds and searches
 """
 
@@ -13,26 +13,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from . import faulted_search, faults
+from . import fault_growth, faulted_search
+from .decoders import faulted
 from .decoders.cosines import NATIVE
-from .decoders.faulted import (
-    ANGLE,
-    ANGLE_0,
-    DEPTH,
-    FILL_REACH,
-    FILL_TOP,
-    FILL_VELOCITY,
-    HEAD,
-    LINE,
-    SHIFT,
-    SOFT,
-    SOFTNESS,
-    TWO,
-    VELOCITY,
-    WAVE,
-    FaultedDecoder,
-)  # fmt: skip
-from .faults import WALL, Faults
+from .faults import WALL, Faults, cells_beyond
 from .told import Tables, basis
 
 MOST = 16  # values of a map that is all plateaus
@@ -45,13 +29,13 @@ SCORED_WAVES = 14  # of an interface, as faults are compared
 WAYS = 3  # to see a map that are searched, at most
 FINE = 0.25  # step at which faults are compared
 FOLDS_COST = 1.5  # times the squared error at which flat layers are as good as folded ones, for their bits
-FLAGS = [TWO, *(LINE + 4 * i + 3 for i in range(faults.LINES - 1))]  # numbers whose sign says all
+FLAGS = [
+    faulted.TWO,
+    *(faulted.LINE + 4 * i + 3 for i in range(faulted.LINES - 1)),
+]  # numbers whose sign says all
 NEAR = 0.35  # cells that an interface is off where it is seen
-FOLD, DRIFT, BENDS = (
-    30.0,
-    3.0,
-    8,
-)  # cells: spread of a fold's cosines, of what each interface adds; how many of them
+FOLD, DRIFT = 30.0, 3.0  # cells: spread of a fold's cosines, and of what each interface adds
+BENDS = 8  # of the cosines that are spread so
 FILL = (0.005, 0.25)  # of the cells that a fill takes
 FILL_ACROSS = 0.75  # of the columns, at most: layers are in all
 BETWEEN = (0.2, 0.8)  # of the step between the layers over and under a fill at which its velocity is
@@ -78,13 +62,17 @@ class FaultedMap:
 
     v: NDArray[np.float64]
     numbers: NDArray[np.float64]
-    decoder: FaultedDecoder
+    decoder: faulted.FaultedDecoder
+
+    @property
+    def scale(self) -> float:
+        return float(np.ptp(self.v)) ** 2 * self.v.size
 
     def rounded(self, step: float) -> NDArray[np.int64]:
         """The integers (N,) nearest, those of a stack told by their differences from the rounded ones above."""
         layers, waves = self.decoder.layers, self.decoder.waves
         q = np.rint(self.numbers / step).astype(np.int64)
-        for first in (HEAD, HEAD + self.decoder.stack):
+        for first in (faulted.HEAD, faulted.HEAD + self.decoder.stack):
             velocities = self.numbers[first : first + layers]
             count = int(np.flatnonzero(velocities != velocities[-1]).max(initial=-1)) + 2
             for begin, size, many in (
@@ -104,7 +92,7 @@ class FaultedMap:
         return faulted_search.searched(q, self.v, across, tables, self.decoder.layers, sweeps, price, gain)
 
 
-def faulted_maps(v: NDArray[np.float32], decoder: FaultedDecoder) -> list[FaultedMap]:
+def faulted_maps(v: NDArray[np.float32], decoder: faulted.FaultedDecoder) -> list[FaultedMap]:
     """Ways to see a normalised map as layers and faults, the best first; none where it has no plateaus."""
     p = plateaus(v) if v.shape == (NATIVE, NATIVE) else None
     if p is None:
@@ -113,7 +101,7 @@ def faulted_maps(v: NDArray[np.float32], decoder: FaultedDecoder) -> list[Faulte
     for own in (p, *(_with_fills(p) if p.soft else ())):
         enough = ENOUGH * float(np.ptp(p.v)) ** 2 * p.v.size
         score = partial(_score, own, decoder=decoder)
-        for f in faults.find(own.values[own.labels], own.labels, p.soft, score, enough):
+        for f in fault_growth.find(own.values[own.labels], own.labels, p.soft, score, enough):
             told = FaultedMap(p.v, _numbers(own, f, decoder, decoder.waves), decoder)
             found.append((_error(told) * (FOLDS_COST if f.fold.any() else 1), told))
     return [told for _, told in sorted(found, key=lambda one: one[0])][:WAYS]
@@ -163,7 +151,7 @@ def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
     return Plateaus(own, values, np.abs(own[..., None] - values).argmin(-1), True)
 
 
-def _score(p: Plateaus, f: Faults, decoder: FaultedDecoder) -> float:
+def _score(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder) -> float:
     """The squared error of a map drawn with some faults."""
     return _error(FaultedMap(p.v, _numbers(p, f, decoder, SCORED_WAVES), decoder))
 
@@ -173,19 +161,19 @@ def _error(own: FaultedMap) -> float:
     return faulted_search.error_of(y, own.v, basis(NATIVE, own.decoder.waves), own.decoder.layers)
 
 
-def _numbers(p: Plateaus, f: Faults, decoder: FaultedDecoder, waves: int) -> NDArray[np.float64]:
+def _numbers(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder, waves: int) -> NDArray[np.float64]:
     """Numbers (N,) of a latent in units, not rounded, of a map with some faults."""
-    inside, shift = f.beyond()
+    inside, shift = f.sides()
     y = np.zeros(decoder.latent)
-    y[SOFT] = SOFT_EDGE / SOFTNESS if p.soft else 0
-    y[TWO] = 1 if f.two else -1
-    y[SHIFT] = f.block / DEPTH
-    for i in range(faults.LINES):
-        at = ANGLE_0 if i == 0 else LINE + 4 * (i - 1)
+    y[faulted.SOFT] = SOFT_EDGE / faulted.SOFTNESS if p.soft else 0
+    y[faulted.TWO] = 1 if f.two else -1
+    y[faulted.SHIFT] = f.throws[0] / faulted.DEPTH
+    for i in range(faulted.LINES):
+        at = faulted.ANGLE_0 if i == 0 else faulted.LINE + 4 * (i - 1)
         turn, offset = f.lines[i]
-        y[at], y[at + 1] = math.remainder(turn, 2 * math.pi) / ANGLE, offset / DEPTH
+        y[at], y[at + 1] = math.remainder(turn, 2 * math.pi) / faulted.ANGLE, offset / faulted.DEPTH
         if i:
-            y[at + 2], y[at + 3] = f.throws[i] / DEPTH, 1 if f.kinds[i] == WALL else -1
+            y[at + 2], y[at + 3] = f.throws[i] / faulted.DEPTH, 1 if f.kinds[i] == WALL else -1
     depth = np.arange(NATIVE)[:, None] + 0.5 - shift
     for stack in range(2 if f.two else 1):
         own = inside == stack if f.two else np.ones_like(inside, dtype=bool)
@@ -221,7 +209,7 @@ def _put(
     labels: NDArray[np.int64],
     depth: NDArray[np.float64],
     waves: int,
-    decoder: FaultedDecoder,
+    decoder: faulted.FaultedDecoder,
 ) -> None:
     """Put a stack's numbers in their place: layers in an order, as labels of its cells show them; others are -1."""
     rank = np.full(len(p.values) + 1, -1, np.int64)
@@ -231,26 +219,30 @@ def _put(
     target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
     _edges(place, depth, n, target, low, high)
     curves = _likeliest(target, low, high, min(waves, decoder.waves))
-    first, layers = HEAD + stack * decoder.stack, decoder.layers
+    first, layers = faulted.HEAD + stack * decoder.stack, decoder.layers
     values = p.values[order] if order else np.zeros(1)
-    y[first : first + layers] = np.append(values, np.full(layers - len(values), values[-1])) / VELOCITY
-    y[first + layers :][:n] = curves[:, 0] / (DEPTH * NATIVE**0.5)
+    y[first : first + layers] = (
+        np.append(values, np.full(layers - len(values), values[-1])) / faulted.VELOCITY
+    )
+    y[first + layers :][:n] = curves[:, 0] / (faulted.DEPTH * NATIVE**0.5)
     shapes = y[first + 2 * layers - 1 :][: (layers - 1) * (decoder.waves - 1)].reshape(layers - 1, -1)
-    shapes[:n, : curves.shape[1] - 1] = curves[:, 1:] / WAVE
+    shapes[:n, : curves.shape[1] - 1] = curves[:, 1:] / faulted.WAVE
 
 
 def _fill(y: NDArray[np.float64], p: Plateaus, cells: NDArray[np.bool_], f: Faults) -> None:
     """Put the fill's numbers in their place."""
-    side = 1 if f.block >= 0 else -1
-    far = [float(np.quantile(side * faults.cells_beyond(line)[cells], 0.98)) for line in f.lines]
+    side = 1 if f.throws[0] >= 0 else -1
+    far = [float(np.quantile(side * cells_beyond(line)[cells], 0.98)) for line in f.lines]
     beside = min(np.flatnonzero(f.kinds == WALL).tolist(), key=lambda i: abs(far[i]))
     if beside:  # line 0 is to be the wall that the fill is at
-        at = LINE + 4 * (beside - 1)
-        y[[ANGLE_0, ANGLE_0 + 1, at, at + 1]] = y[[at, at + 1, ANGLE_0, ANGLE_0 + 1]]
+        at = faulted.LINE + 4 * (beside - 1)
+        y[[faulted.ANGLE_0, faulted.ANGLE_0 + 1, at, at + 1]] = y[
+            [at, at + 1, faulted.ANGLE_0, faulted.ANGLE_0 + 1]
+        ]
     over, value, under = p.fill
-    y[FILL_TOP] = np.quantile(np.nonzero(cells)[0], 0.02) / DEPTH
-    y[FILL_VELOCITY] = (value - (over + under) / 2) / VELOCITY
-    y[FILL_REACH] = (far[beside] + 0.5) / DEPTH
+    y[faulted.FILL_TOP] = np.quantile(np.nonzero(cells)[0], 0.02) / faulted.DEPTH
+    y[faulted.FILL_VELOCITY] = (value - (over + under) / 2) / faulted.VELOCITY
+    y[faulted.FILL_REACH] = (far[beside] + 0.5) / faulted.DEPTH
 
 
 def _likeliest(

@@ -7,26 +7,9 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .decoders import faulted
 from .decoders.cosines import NATIVE
-from .decoders.faulted import (
-    ANGLE,
-    ANGLE_0,
-    DEPTH,
-    FILL_REACH,
-    FILL_TOP,
-    FILL_VELOCITY,
-    HEAD,
-    LINE,
-    OFFSET_0,
-    SHIFT,
-    SOFT,
-    SOFTNESS,
-    TWO,
-    VELOCITY,
-    WAVE,
-    WIDTH,
-)  # fmt: skip
-from .told import Tables
+from .told import Tables, added_bits
 
 FAR = 6.0  # widths from an edge to where it is no more
 
@@ -50,11 +33,7 @@ def searched(
         layers: L of the decoder.
         price, gain: a bit is worth price + gain x squared error.
     """
-    return float(
-        _searched(
-            q, v, basis, tables.step, layers, tables.low, tables.high, tables.start, tables.bits, sweeps, price, gain
-        )
-    )  # fmt: skip
+    return float(_searched(q, v, basis, tables, layers, sweeps, price, gain))
 
 
 def error_of(
@@ -94,9 +73,9 @@ def _curves(y: Any, first: int, layers: int, basis: Any, out: Any) -> int:
     for i in range(used - 1):
         if i:
             out[:, i] = out[:, i - 1]
-        out[:, i] += y[depths + i] * DEPTH
+        out[:, i] += y[depths + i] * faulted.DEPTH
         for k in range(1, waves):
-            number = y[shapes + i * (waves - 1) + k - 1] * WAVE
+            number = y[shapes + i * (waves - 1) + k - 1] * faulted.WAVE
             if number != 0:
                 for x in range(width):
                     out[x, i] += number * basis[x, k]
@@ -108,17 +87,32 @@ def _curves(y: Any, first: int, layers: int, basis: Any, out: Any) -> int:
 
 @njit(cache=True, nogil=True)
 def _lines(y: Any) -> Any:
-    """Of each line: cosine, sine, offset, shift, whether it is a wall, and cells down to be a cell further from it."""
-    told = np.zeros((3, 6))
-    for f in range(3):
-        angle, offset = (ANGLE_0, OFFSET_0) if f == 0 else (LINE + 4 * (f - 1), LINE + 4 * (f - 1) + 1)
-        told[f, 0], told[f, 1] = math.cos(y[angle] * ANGLE), math.sin(y[angle] * ANGLE)
-        told[f, 2] = y[offset] * DEPTH
-        wall = f == 0 or y[offset + 2] > 0
-        told[f, 3] = 0.0 if wall else y[offset + 1] * DEPTH
-        told[f, 4] = 1.0 if wall else 0.0
-        told[f, 5] = 1 / max(abs(told[f, 1]), 1e-9)
-    return told
+    """Of each line that does something, line 0 first: cosine, sine, offset, shift, and whether it is a wall."""
+    told, count = np.zeros((faulted.LINES, 5)), 0
+    for f in range(faulted.LINES):
+        angle = faulted.ANGLE_0 if f == 0 else faulted.LINE + 4 * (f - 1)
+        wall = f == 0 or y[angle + 3] > 0
+        if not wall and y[angle + 2] == 0:
+            continue
+        told[count, 0] = math.cos(y[angle] * faulted.ANGLE)
+        told[count, 1] = math.sin(y[angle] * faulted.ANGLE)
+        told[count, 2] = y[angle + 1] * faulted.DEPTH
+        told[count, 3] = 0.0 if wall else y[angle + 2] * faulted.DEPTH
+        told[count, 4] = 1.0 if wall else 0.0
+        count += 1
+    return told[:count]
+
+
+@njit(cache=True, nogil=True)
+def _beyond(line: Any, x: float, depth: float) -> float:
+    """Cells that a place is beyond a line."""
+    return float(x * line[0] + (depth - NATIVE / 2) * line[1] - line[2])
+
+
+@njit(cache=True, nogil=True)
+def _cells_to(away: float, line: Any, cell: float) -> int:
+    """Cells down to where a place is so far nearer to a line, or further from it."""
+    return int(math.ceil(min(away / max(abs(line[1]), 1e-9) / cell, 1e6)))
 
 
 @njit(cache=True, nogil=True)
@@ -135,7 +129,7 @@ def _layer(y: Any, first: int, used: int, curves: Any, depth: float, width: floa
         if below < -FAR * width:
             break
         value += y[first + i + 1] * (_soft(below / width) if below < FAR * width else 1.0)
-    return value * VELOCITY
+    return value * faulted.VELOCITY
 
 
 @njit(cache=True, nogil=True)
@@ -145,18 +139,25 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
     Where no edge is near, cells are counted in runs.
     """
     columns, height = v.shape
-    starts = (HEAD, HEAD + layers + (layers - 1) * basis.shape[1] if y[TWO] > 0 else HEAD)
-    first_used = _curves(y, HEAD, layers, basis, curves[0])
+    starts = (
+        faulted.HEAD,
+        faulted.HEAD + layers + (layers - 1) * basis.shape[1] if y[faulted.TWO] > 0 else faulted.HEAD,
+    )
+    first_used = _curves(y, faulted.HEAD, layers, basis, curves[0])
     used = (first_used, first_used)
-    if starts[1] != HEAD:
+    if starts[1] != faulted.HEAD:
         used = (first_used, _curves(y, starts[1], layers, basis, curves[1]))
-    own_curves = (curves[0], curves[1] if starts[1] != HEAD else curves[0])
-    width = max(y[SOFT] * SOFTNESS, WIDTH)
+    own_curves = (curves[0], curves[1] if starts[1] != faulted.HEAD else curves[0])
+    width = max(y[faulted.SOFT] * faulted.SOFTNESS, faulted.WIDTH)
     far = FAR * width
     lines = _lines(y)
-    top, reach, shifted = y[FILL_TOP] * DEPTH, y[FILL_REACH] * DEPTH, y[SHIFT] * DEPTH
+    top, reach, shifted = (
+        y[faulted.FILL_TOP] * faulted.DEPTH,
+        y[faulted.FILL_REACH] * faulted.DEPTH,
+        y[faulted.SHIFT] * faulted.DEPTH,
+    )
     lower = 1 if shifted >= 0 else 0  # which side of line 0 the fill is on
-    fill = (y[starts[lower] + 1] / 2 + y[FILL_VELOCITY]) * VELOCITY if top > 0 else 0.0
+    fill = (y[starts[lower] + 1] / 2 + y[faulted.FILL_VELOCITY]) * faulted.VELOCITY if top > 0 else 0.0
     cell = NATIVE / height
     error = 0.0
     for x in range(columns):
@@ -164,36 +165,34 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
         z = 0
         while z < height:
             depth = (z + 0.5) * cell
-            run, plain, inside, shift, first_off = height - z, True, 1, 0.0, 0.0
-            for f in range(3):
-                if lines[f, 4] == 0 and lines[f, 3] == 0:
-                    continue
-                off = px * lines[f, 0] + (depth - NATIVE / 2) * lines[f, 1] - lines[f, 2]
-                if f == 0:
-                    first_off = off if lower else -off
+            run, plain, inside, shift = height - z, True, 1, 0.0
+            near = math.inf  # cells of a fill that are left to where it ends
+            if fill != 0 and reach > 0:
+                near = reach - _beyond(lines[0], px, depth) * (1 if lower else -1)
+            for line in lines:
+                off = _beyond(line, px, depth)
                 if abs(off) <= far:
                     plain = False
                     break
-                if off * lines[f, 1] < 0:
-                    run = min(run, int(math.ceil(min((abs(off) - far) * lines[f, 5] / cell, 1e6))))
-                if off < 0 and lines[f, 4] > 0:
+                if off * line[1] < 0:
+                    run = min(run, _cells_to(abs(off) - far, line, cell))
+                if off < 0 and line[4] > 0:
                     inside = 0
                 elif off > 0:
-                    shift += lines[f, 3]
+                    shift += line[3]
             if plain:
                 down = depth - shift - (shifted if inside else 0.0)
                 own, first = own_curves[inside], starts[inside]
-                value = y[first] * VELOCITY
+                value = y[first] * faulted.VELOCITY
                 if fill != 0 and inside == lower:
                     over, under = depth - top, own[x, 0] - down
-                    near = reach - first_off if reach > 0 else math.inf
                     plain = abs(over) > far and abs(under) > far and abs(near) > far
                     if -over > far:
                         run = min(run, int(math.ceil((-over - far) / cell)))
                     if under > far:
                         run = min(run, int(math.ceil((under - far) / cell)))
                     if reach > 0:
-                        run = min(run, int(math.ceil(min((abs(near) - far) * lines[0, 5] / cell, 1e6))))
+                        run = min(run, _cells_to(abs(near) - far, lines[0], cell))
                     if over > 0 and under > 0 and near > 0:
                         value += fill
                 for i in range(used[inside] - 1):
@@ -204,7 +203,7 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
                     if below <= far:
                         plain = False
                         break
-                    value += y[first + i + 1] * VELOCITY
+                    value += y[first + i + 1] * faulted.VELOCITY
                 if plain:
                     end = z + run
                     error += (
@@ -215,27 +214,23 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
                     z = end
                     continue
             block, shift = 1.0, 0.0
-            for f in range(3):
-                if lines[f, 4] == 0 and lines[f, 3] == 0:
-                    continue
-                off = px * lines[f, 0] + (depth - NATIVE / 2) * lines[f, 1] - lines[f, 2]
-                if f == 0:
-                    first_off = off if lower else -off
+            for line in lines:
+                off = _beyond(line, px, depth)
                 part = _soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
-                if lines[f, 4] > 0:
+                if line[4] > 0:
                     block *= part
                 else:
-                    shift += part * lines[f, 3]
+                    shift += part * line[3]
             down, value = depth - shift, 0.0
             if block < 1:
-                value = (1 - block) * _layer(y, HEAD, used[0], curves[0, x], down, width)
+                value = (1 - block) * _layer(y, faulted.HEAD, used[0], curves[0, x], down, width)
             if block > 0:
                 value += block * _layer(y, starts[1], used[1], own_curves[1][x], down - shifted, width)
             if fill != 0:
                 part = fill * _soft((depth - top) / width)
                 part *= _soft((own_curves[lower][x, 0] - (down - shifted if lower else down)) / width)
                 if reach > 0:
-                    part *= _soft((reach - first_off) / width)
+                    part *= _soft(near / width)
                 value += part * (block if lower else 1 - block)
             error += (value - v[x, z]) ** 2
             z += 1
@@ -244,26 +239,16 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
 
 @njit(cache=True, nogil=True)
 def _searched(
-    q: Any,
-    v: Any,
-    basis: Any,
-    step: float,
-    layers: int,
-    low: Any,
-    high: Any,
-    start: Any,
-    bits: Any,
-    sweeps: int,
-    price: float,
-    gain: float,
+    q: Any, v: Any, basis: Any, tables: Any, layers: int, sweeps: int, price: float, gain: float
 ) -> float:
+    step, low, high = tables.step, tables.low, tables.high
     waves = basis.shape[1]
     stack = layers + (layers - 1) * waves
     turned, sums, squares = _sums(v)
     curves = np.empty((2, len(turned), layers - 1))
     y = q * step
     error = _error(y, layers, basis, turned, sums, squares, curves)
-    used = HEAD + (2 if y[TWO] > 0 else 1) * stack
+    used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
     tried_again = np.ones(len(q), np.bool_)
     for _ in range(sweeps):
         worth = price + gain * error
@@ -271,19 +256,18 @@ def _searched(
         for d in range(used):
             if high[d] == low[d] or not look[d]:
                 continue
-            partner, both = _partner(d, layers, waves, y[TWO] > 0)
+            partner, both = _partner(d, layers, waves, y[faulted.TWO] > 0)
             for way in range(1 if partner < 0 else 3 if both else 2):  # alone, against its partner, with it
                 for sign in (-1, 1):
                     new = q[d] + sign
                     if new < low[d] or new > high[d]:
                         continue
-                    more = bits[start[d] + new - low[d]] - bits[start[d] + q[d] - low[d]]
+                    more = added_bits(tables, d, q[d], new)
                     if way:
                         other = q[partner] + (sign if way == 2 else -sign)
                         if other < low[partner] or other > high[partner]:
                             continue
-                        at = start[partner] - low[partner]
-                        more += bits[at + other] - bits[at + q[partner]]
+                        more += added_bits(tables, partner, q[partner], other)
                         y[partner] = other * step
                     y[d] = new * step
                     tried = _error(y, layers, basis, turned, sums, squares, curves)
@@ -307,12 +291,14 @@ def _partner(d: int, layers: int, waves: int, two: bool) -> Any:
     What comes next in a stack, so that all further down stays; the first interface of what the block does not
     shift; the offset of a line that turns.
     """
-    if d == SHIFT:
-        return (-1 if two else HEAD + layers), False
-    if d < HEAD:
-        return (d + 1 if d == ANGLE_0 or (d >= LINE and (d - LINE) % 4 == 0) else -1), True
+    if d == faulted.SHIFT:
+        return (-1 if two else faulted.HEAD + layers), False
+    if d < faulted.HEAD:
+        return (
+            d + 1 if d == faulted.ANGLE_0 or (d >= faulted.LINE and (d - faulted.LINE) % 4 == 0) else -1
+        ), True
     stack = layers + (layers - 1) * waves
-    within = (d - HEAD) % stack
+    within = (d - faulted.HEAD) % stack
     if within == 0 or within in (layers - 1, 2 * layers - 2):
         return -1, False
     further = 1 if within < 2 * layers - 1 else waves - 1

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .decoders.cosines import NATIVE
 from .decoders.layered import VELOCITY, WIDTH
-from .told import Tables
+from .told import Tables, added_bits
 
 BLENDED = 5  # widths from an edge to the last centre whose cell shows both sides
 
@@ -34,6 +34,10 @@ class Outline:
     layers: int
     basis: NDArray[np.float64]
 
+    @property
+    def scale(self) -> float:
+        return float(np.ptp(self.values)) ** 2 * self.height * self.depths.shape[1]
+
     def rounded(self, step: float) -> NDArray[np.int64]:
         """The integers (N,) nearest, each told by its difference from the rounded one before it."""
         velocities = np.zeros(self.layers, dtype=np.int64)
@@ -46,10 +50,9 @@ class Outline:
         """Move integers (N,) in place; the squared error that they leave."""
         return float(
             _searched(
-                q, self.values, self.depths, self.height, self.basis, tables.step, self.layers,
-                tables.low, tables.high, tables.start, tables.bits, sweeps, price, gain,
+                q, self.values, self.depths, self.height, self.basis, tables, self.layers, sweeps, price, gain
             )
-        )  # fmt: skip
+        )
 
 
 def within(
@@ -95,16 +98,13 @@ def _searched(
     depths: Any,
     height: int,
     basis: Any,
-    step: float,
+    tables: Any,
     layers: int,
-    low: Any,
-    high: Any,
-    start: Any,
-    bits: Any,
     sweeps: int,
     price: float,
     gain: float,
 ) -> float:
+    step, low, high = tables.step, tables.low, tables.high
     count, (width, waves) = len(values), basis.shape
     near = np.cumsum(q[:count]) * (VELOCITY * step)
     cell = NATIVE / height
@@ -138,11 +138,11 @@ def _searched(
                         new, other = q[here] + sign, q[after] - sign if alone else 0
                         if new < low[here] or new > high[here]:
                             continue
-                        more = _change(bits, start, low, here, q[here], new)
+                        more = added_bits(tables, here, q[here], new)
                         if alone:
                             if other < low[after] or other > high[after]:
                                 continue
-                            more += _change(bits, start, low, after, q[after], other)
+                            more += added_bits(tables, after, q[after], other)
                         end = first + 1 if alone else last
                         added = 0.0
                         if of_values:
@@ -176,12 +176,6 @@ def _searched(
         if not moved:
             break
     return float(off.sum())
-
-
-@njit(cache=True, nogil=True)
-def _change(bits: Any, start: Any, low: Any, d: int, old: int, new: int) -> float:
-    """Bits more that a number takes."""
-    return float(bits[start[d] + new - low[d]] - bits[start[d] + old - low[d]])
 
 
 @njit(cache=True, nogil=True)

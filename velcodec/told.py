@@ -1,8 +1,7 @@
 """Maps told by numbers that are read off them, layers and faults, and the tables that such numbers are coded with."""
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -14,8 +13,7 @@ from .grid import centres
 from .prior import Prior
 
 
-@dataclass(frozen=True)
-class Tables:
+class Tables(NamedTuple):
     """A table set for N numbers: smallest and largest integer of each, and bits[start + q - low] of integer q."""
 
     step: float
@@ -26,11 +24,15 @@ class Tables:
 
     def total(self, q: NDArray[np.int64]) -> float:
         """Bits of integers (N,), brought within the tables, and 4 more a step that they are brought."""
-        return float(_total(self.bits, self.start, self.low, self.high, q))
+        return float(_total(self, q))
 
 
 class Told(Protocol):
     """A map as numbers (N,) of a decoder, not rounded yet."""
+
+    @property
+    def scale(self) -> float:
+        """The map's squared range times its samples: its squared error at an NMSE of 1."""
 
     def rounded(self, step: float) -> NDArray[np.int64]:
         """The integers (N,) nearest, in steps."""
@@ -59,9 +61,16 @@ def basis(width: int, waves: int) -> NDArray[np.float64]:
 
 
 @njit(cache=True, nogil=True)
-def _total(bits: Any, start: Any, low: Any, high: Any, q: Any) -> float:
+def added_bits(tables: Any, d: int, old: int, new: int) -> float:
+    """Bits more that number d takes as another integer."""
+    at = tables.start[d] - tables.low[d]
+    return float(tables.bits[at + new] - tables.bits[at + old])
+
+
+@njit(cache=True, nogil=True)
+def _total(tables: Any, q: Any) -> float:
     total = 0.0
     for d in range(len(q)):
-        inside = min(max(q[d], low[d]), high[d])
-        total += bits[start[d] + inside - low[d]] + 4 * abs(q[d] - inside)
+        inside = min(max(q[d], tables.low[d]), tables.high[d])
+        total += tables.bits[tables.start[d] + inside - tables.low[d]] + 4 * abs(q[d] - inside)
     return total

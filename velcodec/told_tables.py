@@ -1,7 +1,9 @@
 """Table sets of maps told by numbers: counts of integers that a search finds cheap under the last ones."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,33 +12,74 @@ from numpy.typing import NDArray
 from . import prior
 from .aim import FLOOR
 from .tables import Mass, always, smoothed
-from .told import Told, tables_of
+from .told import Tables, Told, tables_of
 
 ROUNDS = 2  # of filling tables with integers that are cheap under the last ones
 SWEEPS = 2  # of each
+LEAST = 6 / 65536  # mass of any integer that may be, seen or not
 
 
-def filled(ways: Sequence[Told], scales: Sequence[float], step: float, rate: float) -> list[Mass]:
-    """Tables (N) of the integers of some maps.
+@dataclass(frozen=True)
+class Kind:
+    """Maps of one kind, and the step sizes (latent units) of its tables.
 
     Args:
-        ways: the maps.
-        scales: of each, its squared range times its samples.
-        rate: nats of log NMSE that a bit must win.
+        anywhere: how far from 0 (latent units) numbers may be that these maps show too little of, by their place.
     """
-    q = np.stack([told.rounded(step) for told in ways])
+
+    maps: Sequence[Told]
+    steps: Sequence[float]
+    anywhere: dict[int, float] = field(default_factory=dict)
+
+
+def table_sets(
+    kinds: Iterable[Kind], latent: int, marker: float, rate: float
+) -> tuple[list[float], list[list[Mass]]]:
+    """Steps (T) and tables of number 0 to the last of a latent, a set for each kind and step.
+
+    Args:
+        latent: numbers of the whole latent; those past the maps' own are 0.
+        marker: what number 0 stands at, in latent units.
+        rate: nats of log NMSE that a bit must win, as tables are filled.
+    """
+    steps: list[float] = []
+    sets: list[list[Mass]] = []
+    for kind in kinds:
+        for step in kind.steps:
+            masses = _filled(kind.maps, step, rate)
+            for i, reach in kind.anywhere.items():
+                masses[i] = _anywhere(masses[i], math.ceil(reach / step))
+            steps.append(step)
+            sets.append([always(round(marker / step)), *masses, *[always(0)] * (latent - 1 - len(masses))])
+    return steps, sets
+
+
+def _filled(maps: Sequence[Told], step: float, rate: float) -> list[Mass]:
+    """Tables (N) of the integers of some maps."""
+    q = np.stack([told.rounded(step) for told in maps])
     masses = [_mass(column) for column in q.T]
     for _ in range(ROUNDS):
         tables = tables_of(prior.build(np.array([step], np.float32), [masses]), 0, slice(None))
-
-        def search(i: int, tables=tables) -> None:  # type: ignore[no-untyped-def]
-            ways[i].searched(q[i], tables, SWEEPS, rate * FLOOR * scales[i], rate)
-
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(search, range(len(ways))))
+            list(pool.map(_search, maps, q, [tables] * len(maps), [rate] * len(maps)))
         masses = [_mass(column) for column in q.T]
     return masses
 
 
+def _search(told: Told, q: NDArray[np.int64], tables: Tables, rate: float) -> None:
+    told.searched(q, tables, SWEEPS, rate * FLOOR * told.scale, rate)
+
+
 def _mass(column: NDArray[np.int64]) -> Mass:
     return smoothed(column.astype(np.float64)) if column.any() else always(0)
+
+
+def _anywhere(mass: Mass, reach: int) -> Mass:
+    """A table of integers within a reach of 0 too, each with some mass; one that is always the same stays."""
+    low, seen = mass
+    if len(seen) <= 2:
+        return mass
+    first, last = min(low, -reach), max(low + len(seen) - 1, reach)
+    out = np.full(last - first + 1, LEAST)
+    out[low - first :][: len(seen)] += seen / seen.sum()
+    return first, out

@@ -1,0 +1,139 @@
+"""Maps with what their faults did undone: how well unfaulted rows are of one velocity each, and what makes them so."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .faults import NONE, Faults, fill_sides
+from .told import basis
+
+EVERY = 2  # columns, of those that shifts are tried on
+TURN = 0.04  # radians that an angle is moved by where others are moved by a cell
+FINEST = 0.1  # cells that things are moved by, at least
+LESS = 1e-9  # of squared error, that a move must win
+APART = 1e-3  # cells by which rock beyond a line counts as shifted where it is not, so that folds stop at it
+STEEPEST = 7  # cells that folded layers rise or fall from one column to the next, at most
+UNLIKE = 0.1  # of velocity that two cells may differ by, at most, as columns are compared
+FEWEST = 6  # cells by which columns are compared
+COSTS = 0.05  # of likeness, that few cells cost
+
+
+def best_throw(v: NDArray[np.float64], f: Faults, i: int, reach: int) -> tuple[float, float]:
+    """The least squared error of a map (70, 70) over shifts of the block, i = 0, or beyond fault i, and that shift.
+
+    As every so many columns tell; shifts are in whole cells.
+    """
+    own = np.arange(len(f.throws)) == i
+    inside, shift = f.sides(np.where(own, 0.0, f.throws))
+    _, unit = f.sides(own.astype(np.float64))
+    some = [np.ascontiguousarray(a[:, ::EVERY]) for a in (v, inside, shift, unit, f.fold)]
+    error, at = _best(some[0], some[1], some[2], some[3], some[4], f.two, reach)
+    return EVERY * float(error), float(at)
+
+
+def descended(v: NDArray[np.float64], f: Faults) -> float:
+    """Move lines and shifts while the squared error of a map (70, 70) falls; that."""
+    movable = np.zeros(len(f.kinds), np.bool_)
+    movable[f.moving] = True
+    return float(_descend(v, f.lines, f.kinds, f.throws, movable, f.two, f.fold))
+
+
+def tracked(v: NDArray[np.float64], f: Faults, waves: int) -> NDArray[np.float64]:
+    """Folds (2, W) of so many cosines, as the layers of a map go from column to column between the lines."""
+    inside, shift = f.sides(f.throws + APART * np.arange(1, len(f.throws) + 1))
+    followed = np.zeros((2, v.shape[1]))
+    _track(v, inside, shift, f.two, followed)
+    across = basis(v.shape[1], waves)
+    cosines = followed @ across
+    cosines[:, 0] = 0
+    folds: NDArray[np.float64] = cosines @ across.T
+    return folds
+
+
+@njit(cache=True, nogil=True)
+def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
+    """Squared error of the best map whose unfaulted, unfolded rows are of one velocity each."""
+    height, width = v.shape
+    rows = 3 * height
+    count, total = np.zeros((2, rows)), np.zeros((2, rows))
+    error = 0.0
+    for z in range(height):
+        for x in range(width):
+            stack = 1 if two and inside[z, x] else 0
+            down = shift[z, x] + fold[stack, x]
+            row = min(max(int(math.floor(z - down + height + 0.5)), 0), rows - 1)
+            count[stack, row] += 1
+            total[stack, row] += v[z, x]
+            error += v[z, x] ** 2
+    for stack in range(2):
+        for row in range(rows):
+            if count[stack, row] > 0:
+                error -= total[stack, row] ** 2 / count[stack, row]
+    return float(error)
+
+
+@njit(cache=True, nogil=True)
+def _best(v: Any, inside: Any, shift: Any, unit: Any, fold: Any, two: bool, reach: int) -> Any:
+    """The least squared error over whole multiples of a shift, and which."""
+    best, at = math.inf, 0.0
+    for t in range(-reach, reach + 1):
+        error = _spread(v, inside, shift + t * unit, two, fold)
+        if error < best:
+            best, at = error, float(t)
+    return best, at
+
+
+@njit(cache=True, nogil=True)
+def _descend(v: Any, lines: Any, kinds: Any, throws: Any, movable: Any, two: bool, fold: Any) -> float:
+    """Move angles, offsets and shifts one by one, by less and less; the squared error."""
+    inside, shift = np.empty(v.shape, np.uint8), np.empty(v.shape)
+    fill_sides(lines, kinds, throws, inside, shift)
+    best, by = _spread(v, inside, shift, two, fold), 1.0
+    while by > FINEST:
+        moved = False
+        for f in range(len(lines)):
+            for number in range(3):
+                if kinds[f] == NONE or (number == 2 and not movable[f]):
+                    continue
+                for sign in (-1.0, 1.0):
+                    old = throws[f] if number == 2 else lines[f, number]
+                    new = old + sign * by * (TURN if number == 0 else 1.0)
+                    if number == 2:
+                        throws[f] = new
+                    else:
+                        lines[f, number] = new
+                    fill_sides(lines, kinds, throws, inside, shift)
+                    error = _spread(v, inside, shift, two, fold)
+                    if error < best - LESS:
+                        best, moved = error, True
+                    elif number == 2:
+                        throws[f] = old
+                    else:
+                        lines[f, number] = old
+        if not moved:
+            by /= 2
+    return float(best)
+
+
+@njit(cache=True, nogil=True)
+def _track(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> None:
+    """Fill in how far down the layers of each stack go from column to column, where no line is between."""
+    height, width = v.shape
+    for stack in range(2 if two else 1):
+        for x in range(width - 1):
+            best, at = math.inf, 0
+            for k in range(2 * STEEPEST + 1):
+                down = (k + 1) // 2 * (1 if k % 2 else -1)
+                count, error = 0, 0.0
+                for z in range(max(0, -down), min(height, height - down)):
+                    if two and inside[z, x] != stack:
+                        continue
+                    if inside[z, x] == inside[z + down, x + 1] and shift[z, x] == shift[z + down, x + 1]:
+                        count += 1
+                        error += min(abs(v[z, x] - v[z + down, x + 1]), UNLIKE)
+                if count >= FEWEST and (error + COSTS) / count < best - LESS:
+                    best, at = (error + COSTS) / count, down
+            fold[stack, x + 1] = fold[stack, x] + at
