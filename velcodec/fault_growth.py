@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import fault_lines, unfaulted
 from .decoders.faulted import LINES
+from .fault_lines import Lines
 from .faults import FAULT, NONE, WALL, Faults
 
 THROWN = 60  # degrees from the vertical of a line beyond which a whole map is shifted, at most
@@ -23,22 +24,29 @@ GAIN = 0.97  # what a line must leave of the squared error
 TRIALS = 10  # of folded layers that are drawn for each line
 ONE_STACK, TWO_STACKS = 8, 16  # waves of a fold
 
-Lines: TypeAlias = list[tuple[float, float, float]]
 Score: TypeAlias = Callable[[Faults], float]
 
 
 def find(
-    v: NDArray[np.float64], labels: NDArray[np.int64], soft: bool, score: Score, enough: float
+    v: NDArray[np.float64],
+    labels: NDArray[np.int64],
+    traces: NDArray[np.bool_] | None,
+    score: Score,
+    enough: float,
 ) -> list[Faults]:
     """Faults of a map (70, 70) of plateaus with labels, seen as flat layers and, unless that will do, as folded ones.
 
     Args:
-        soft: edges are; such maps are of one stack.
+        traces: cells (70, 70) that lie on faults, of a map whose edges are soft; such maps are of one stack.
         score: how badly layers with some faults draw the map.
         enough: a score that will do.
     """
     lines = fault_lines.candidates(v)
-    between = None if soft else fault_lines.between_stacks(labels, lines)
+    between = None
+    if traces is not None:
+        lines = [*fault_lines.traced(traces), *lines]
+    else:
+        between = fault_lines.between_stacks(labels, lines)
     if between is not None:
         lines = [line for line in fault_lines.candidates(v, between) if abs(line[0]) <= math.radians(THROWN)]
     found = [_flat(v, lines, Faults.nothing(between))]

@@ -5,13 +5,15 @@ Duda and Hart, 1972.
 """
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from .decoders.cosines import NATIVE
 from .faults import Faults, cells_beyond
+from .grid import centres
 
 STEEPEST = 80  # degrees between a line and the vertical
 ANGLES = np.deg2rad(np.arange(-STEEPEST, STEEPEST + 1, 2.5))
@@ -22,13 +24,16 @@ APART = (3, 4)  # steps of angle and of offset between one line and the next
 MIXED = 0.1  # cells of border that a cell on the wrong side takes off a line between two stacks
 TORN = 0.05  # of the cells, on the wrong side, at most
 BESIDE = 1.5  # cells from a line to those on its sides
+TRACES = 4  # lines, at most, that cells lie on,
+TRACE = 10  # each so many at least,
+ON_TRACE = 1.6  # so many cells from it at most
 SHIFTS = 2  # of each line that are tried
 UNLIKE = 0.5  # of a cell that matches, what one that does not takes off
 
+Lines: TypeAlias = list[tuple[float, float, float]]
 
-def candidates(
-    v: NDArray[np.float64], but: NDArray[np.float64] | None = None
-) -> list[tuple[float, float, float]]:
+
+def candidates(v: NDArray[np.float64], but: NDArray[np.float64] | None = None) -> Lines:
     """Lines of a map (70, 70) as (angle, offset, cells of border on it), the longest first.
 
     Args:
@@ -47,9 +52,31 @@ def candidates(
     return out
 
 
-def between_stacks(
-    labels: NDArray[np.int64], lines: list[tuple[float, float, float]]
-) -> NDArray[np.float64] | None:
+def traced(cells: NDArray[np.bool_]) -> Lines:
+    """Lines as (angle, offset, cells on it) that some cells (70, 70) of a map lie on, those of most cells first."""
+    places = centres(NATIVE) * (NATIVE / 2)
+    z, x = (places[i] for i in np.nonzero(cells))
+    out: Lines = []
+    while len(x) >= TRACE and len(out) < TRACES:
+        off = x[:, None] * np.cos(ANGLES) + z[:, None] * np.sin(ANGLES)
+        found = (np.abs(off[..., None] - OFFSETS) < ON_TRACE).sum(axis=0)
+        a, b = np.unravel_index(found.argmax(), found.shape)
+        if found[a, b] < TRACE:
+            break
+        angle, offset = float(ANGLES[a]), float(OFFSETS[b])
+        for _ in range(2):  # the line of least squares of the cells on it
+            on = np.abs(x * math.cos(angle) + z * math.sin(angle) - offset) < ON_TRACE
+            own = np.stack([x[on], z[on]])
+            normal = np.linalg.eigh(np.cov(own))[1][:, 0]
+            normal = normal if normal[0] >= 0 else -normal
+            angle, offset = math.atan2(normal[1], normal[0]), float(normal @ own.mean(axis=1))
+        out.append((angle, offset, float(on.sum())))
+        rest = np.abs(x * math.cos(angle) + z * math.sin(angle) - offset) > 2 * ON_TRACE
+        x, z = x[rest], z[rest]
+    return out
+
+
+def between_stacks(labels: NDArray[np.int64], lines: Lines) -> NDArray[np.float64] | None:
     """The line, of some, with other velocities on each side; None where there is none such."""
     best, line = 0.0, None
     for angle, offset, length in lines:

@@ -23,6 +23,7 @@ MOST = 16  # values of a map that is all plateaus
 PLATEAU = 5  # cells with neighbours of their own value that make it a plateau, in a map that is not
 ON_PLATEAUS = 0.4  # of the cells that are such ones, at least
 FEWEST = 3  # cells of a layer
+AWAY = 5  # cells across within which a plateau has no border where traces of faults are looked for
 SOFT_EDGE = 0.175  # cells: the width of a sigmoid as soft as the edges of OpenFWI's smoothed faults
 ENOUGH = 3e-4  # NMSE of flat layers past which folded ones are not looked for
 SCORED_WAVES = 14  # of an interface, as faults are compared
@@ -101,7 +102,9 @@ def faulted_maps(v: NDArray[np.float32], decoder: faulted.FaultedDecoder) -> lis
     for own in (p, *(_with_fills(p) if p.soft else ())):
         enough = ENOUGH * float(np.ptp(p.v)) ** 2 * p.v.size
         score = partial(_score, own, decoder=decoder)
-        for f in fault_growth.find(own.values[own.labels], own.labels, p.soft, score, enough):
+        for f in fault_growth.find(
+            own.values[own.labels], own.labels, _traces(own) if p.soft else None, score, enough
+        ):
             told = FaultedMap(p.v, _numbers(own, f, decoder, decoder.waves), decoder)
             found.append((_error(told) * (FOLDS_COST if f.fold.any() else 1), told))
     return [told for _, told in sorted(found, key=lambda one: one[0])][:WAYS]
@@ -149,6 +152,16 @@ def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
     if not 2 <= len(values) <= MOST or counts.sum() < ON_PLATEAUS * v.size:
         return None
     return Plateaus(own, values, np.abs(own[..., None] - values).argmin(-1), True)
+
+
+def _traces(p: Plateaus) -> NDArray[np.bool_]:
+    """Cells (70, 70) within a plateau that are not quite of its value: OpenFWI's smoothed faults leave such a trace."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    labels = p.labels if p.filled is None else np.where(p.filled, len(p.values), p.labels)
+    inside = maximum_filter(labels, AWAY) == minimum_filter(labels, AWAY)
+    off: NDArray[np.bool_] = p.v != p.values[p.labels]
+    return off & inside
 
 
 def _score(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder) -> float:

@@ -28,8 +28,8 @@ def best_throw(v: NDArray[np.float64], f: Faults, i: int, reach: int) -> tuple[f
     """
     own = np.arange(len(f.throws)) == i
     inside, shift = f.sides(np.where(own, 0.0, f.throws))
-    _, unit = f.sides(own.astype(np.float64))
-    some = [np.ascontiguousarray(a[:, ::EVERY]) for a in (v, inside, shift, unit, f.fold)]
+    moves = f.sides(own.astype(np.float64))[1].astype(np.uint8)
+    some = [np.ascontiguousarray(a[:, ::EVERY]) for a in (v, inside, shift, moves, f.fold)]
     error, at = _best(some[0], some[1], some[2], some[3], some[4], f.two, reach)
     return EVERY * float(error), float(at)
 
@@ -76,13 +76,33 @@ def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _best(v: Any, inside: Any, shift: Any, unit: Any, fold: Any, two: bool, reach: int) -> Any:
-    """The least squared error over whole multiples of a shift, and which."""
-    best, at = math.inf, 0.0
+def _best(v: Any, inside: Any, shift: Any, moves: Any, fold: Any, two: bool, reach: int) -> Any:
+    """The least squared error over shifts, by whole cells, of the cells that move; which shift that is."""
+    height, width = v.shape
+    rows = 3 * height + 4 * reach  # a cell may move past the rows there are
+    count, total = (
+        np.zeros((2, 2, rows)),
+        np.zeros((2, 2, rows)),
+    )  # of cells that stay, and of those that move
+    squares = 0.0
+    for z in range(height):
+        for x in range(width):
+            stack = 1 if two and inside[z, x] else 0
+            row = int(math.floor(z - shift[z, x] - fold[stack, x] + height + 2 * reach + 0.5))
+            row = min(max(row, 2 * reach), rows - 2 * reach - 1)
+            count[moves[z, x], stack, row] += 1
+            total[moves[z, x], stack, row] += v[z, x]
+            squares += v[z, x] ** 2
+    best, at = math.inf, 0
     for t in range(-reach, reach + 1):
-        error = _spread(v, inside, shift + t * unit, two, fold)
+        error = squares
+        for stack in range(2 if two else 1):
+            for row in range(reach, rows - reach):
+                n = count[0, stack, row] + count[1, stack, row + t]
+                if n > 0:
+                    error -= (total[0, stack, row] + total[1, stack, row + t]) ** 2 / n
         if error < best:
-            best, at = error, float(t)
+            best, at = error, t
     return best, at
 
 
