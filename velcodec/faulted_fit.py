@@ -4,6 +4,7 @@ map -> plateaus (labels) -> faults (fault_growth.py) -> the stacks' interfaces, 
     -> the likeliest cosines of each, and a fill -> numbers, which told_fit.py rounds and searches
 """
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -39,7 +40,9 @@ FOLD, DRIFT = 30.0, 3.0  # cells: spread of a fold's cosines, and of what each i
 BENDS = 8  # of the cosines that are spread so
 FILL = (0.005, 0.25)  # of the cells that a fill takes
 FILL_ACROSS = 0.75  # of the columns, at most: layers are in all
-BETWEEN = (0.2, 0.8)  # of the step between the layers over and under a fill at which its velocity is
+HALF_WAY = (
+    0.03  # of the step between the layers over and under a fill, by which it is off their mean, at most
+)
 
 
 @dataclass(frozen=True)
@@ -111,31 +114,27 @@ def faulted_maps(v: NDArray[np.float32], decoder: faulted.FaultedDecoder) -> lis
 
 
 def _with_fills(p: Plateaus) -> list[Plateaus]:
-    """The same map with a label taken for a fill; cells that have its value only as edges have it are none of it."""
+    """The same map with cells half way between two plateaus taken for a fill, where there is enough rock of such."""
     from scipy.ndimage import binary_opening, label
 
     out = []
-    for k in range(len(p.values)):
-        solid, count = label(binary_opening(p.labels == k, np.ones((2, 3))))
+    away = np.abs(p.v[..., None] - p.values)
+    for i, j in itertools.combinations(range(len(p.values)), 2):
+        value, step = (p.values[i] + p.values[j]) / 2, p.values[j] - p.values[i]
+        solid, count = label(binary_opening(np.abs(p.v - value) < HALF_WAY * step, np.ones((2, 3))))
         if not count:
             continue
         cells = solid == 1 + np.bincount(solid.ravel())[1:].argmax()
         if not FILL[0] < cells.mean() < FILL[1] or cells.any(axis=0).mean() > FILL_ACROSS:
             continue
+        layers = np.abs(p.values - value) > HALF_WAY * step  # edges have the value too, here and there
+        labels = np.where(layers, away, np.inf).argmin(-1)
         top, bottom = cells[1:] & ~cells[:-1], cells[:-1] & ~cells[1:]
-        over, under = (_commonest(side, k) for side in (p.labels[:-1][top], p.labels[1:][bottom]))
-        a, b = p.values[over], p.values[under]
-        if a != b and BETWEEN[0] < (p.values[k] - a) / (b - a) < BETWEEN[1]:
-            away = np.abs(p.v[..., None] - p.values)
-            away[..., k] = np.inf
-            labels = np.where(cells, over, np.where(p.labels == k, away.argmin(-1), p.labels))
-            out.append(replace(p, labels=labels, filled=cells, fill=(a, p.values[k], b)))
+        over, under = (np.bincount(side).argmax() for side in (labels[:-1][top], labels[1:][bottom]))
+        if {over, under} == {i, j}:
+            labels = np.where(cells, over, labels)
+            out.append(replace(p, labels=labels, filled=cells, fill=(p.values[over], value, p.values[under])))
     return out
-
-
-def _commonest(labels: NDArray[np.int64], but: int) -> int:
-    """The commonest of some labels but one; any where there is no other."""
-    return int(np.bincount(labels[labels != but], minlength=1).argmax())
 
 
 def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
@@ -158,10 +157,11 @@ def _traces(p: Plateaus) -> NDArray[np.bool_]:
     """Cells (70, 70) within a plateau that are not quite of its value: OpenFWI's smoothed faults leave such a trace."""
     from scipy.ndimage import maximum_filter, minimum_filter
 
-    labels = p.labels if p.filled is None else np.where(p.filled, len(p.values), p.labels)
+    filled = np.zeros(p.v.shape, bool) if p.filled is None else p.filled
+    labels = np.where(filled, len(p.values), p.labels)
     inside = maximum_filter(labels, AWAY) == minimum_filter(labels, AWAY)
-    off: NDArray[np.bool_] = p.v != p.values[p.labels]
-    return off & inside
+    traces: NDArray[np.bool_] = (p.v != p.values[p.labels]) & inside & ~filled
+    return traces
 
 
 def _score(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder) -> float:
