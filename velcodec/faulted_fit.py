@@ -39,7 +39,7 @@ NEAR = 0.35  # cells that an interface is off where it is seen
 FOLD, DRIFT = 30.0, 3.0  # cells: spread of a fold's cosines, and of what each interface adds
 BENDS = 8  # of the cosines that are spread so
 FILL = (0.005, 0.25)  # of the cells that a fill takes
-FILL_ACROSS = 0.75  # of the columns, at most: layers are in all
+FILL_ACROSS = 0.95  # of the columns, at most: layers are in all
 HALF_WAY = (
     0.03  # of the step between the layers over and under a fill, by which it is off their mean, at most
 )
@@ -115,7 +115,7 @@ def faulted_maps(v: NDArray[np.float32], decoder: faulted.FaultedDecoder) -> lis
 
 def _with_fills(p: Plateaus) -> list[Plateaus]:
     """The same map with cells half way between two plateaus taken for a fill, where there is enough rock of such."""
-    from scipy.ndimage import binary_opening, label
+    from scipy.ndimage import binary_dilation, binary_opening, label
 
     out = []
     away = np.abs(p.v[..., None] - p.values)
@@ -127,6 +127,8 @@ def _with_fills(p: Plateaus) -> list[Plateaus]:
         cells = solid == 1 + np.bincount(solid.ravel())[1:].argmax()
         if not FILL[0] < cells.mean() < FILL[1] or cells.any(axis=0).mean() > FILL_ACROSS:
             continue
+        near = np.abs(p.v - value) < step / 4  # edges are midway between the two values
+        cells |= near & binary_dilation(cells, np.ones((3, 3)))
         layers = np.abs(p.values - value) > HALF_WAY * step  # edges have the value too, here and there
         labels = np.where(layers, away, np.inf).argmin(-1)
         top, bottom = cells[1:] & ~cells[:-1], cells[:-1] & ~cells[1:]

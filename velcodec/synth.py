@@ -213,7 +213,7 @@ def _fault_a(rng: Rng, curved: bool) -> Section:
     Measured on FlatFault_A shards: two velocities in 1500..3000 and two in 3000..4500, whole-cell depths of
     15..19 for the first interface and 15..20 more for the next, throws of 5.5 to 10 cells; in three of ten maps the
     hole that the throw leaves over the second layer is filled, ten cells or so from the fault, with rock of the mean
-    velocity of the two layers. So are the flat-topped fills of CurveFault_A in the pictures.
+    velocity of the two layers. So are the flat-topped fills over lowered blocks in pictures of CurveFault_A.
     """
     count = int(rng.choice([2, 3, 4], p=[0.6, 0.15, 0.25])) if curved else 4
     slow, fast = _distinct(rng, 2, 1500, 3000), _distinct(rng, 2, 3001, 4500)
@@ -225,7 +225,7 @@ def _fault_a(rng: Rng, curved: bool) -> Section:
     throw = rng.uniform(5.5, 10.2) * (1 if rng.random() < 0.6 else -1)
     share, below = _fault_block(rng)
     period, filled = rng.uniform(2, 7), rng.random() < (0.6 if curved else 0.35)
-    filled = bool(filled and (count == 2 or not curved))
+    filled = bool(filled and (not curved or (count == 2 and throw > 0)))
     top = rng.uniform(-6, 6) if curved else min(throw, 0.0)  # of the fill, cells below the unfolded interface
     reach = np.inf if curved else rng.uniform(9, 12)
     filling = (velocities[1] - velocities[0]) / 2
@@ -233,7 +233,7 @@ def _fault_a(rng: Rng, curved: bool) -> Section:
     def section(x: Array, z: Array) -> Array:
         host = depths[:, None] + centre + fold(x)[None]
         here, moved = _smooth_layers(z, host, velocities), _smooth_layers(z, host + throw, velocities)
-        lower, lowered = (moved, host + throw) if throw > 0 or curved else (here, host)
+        lower, lowered = (moved, host + throw) if throw > 0 else (here, host)
         if filled:
             lower += filling * (
                 _edge(z - depths[0] - centre - top)[:, None]
