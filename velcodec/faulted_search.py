@@ -26,7 +26,7 @@ def searched(
 ) -> float:
     """Move integers (N,) in place; the squared error of a map (H, W) that they leave.
 
-    After the first sweep only those are tried again that have just moved.
+    A sweep is over those numbers that the last one moved; where there are none, over all.
 
     Args:
         basis: (W, K) cosines at the map's columns.
@@ -249,10 +249,11 @@ def _searched(
     y = q * step
     error = _error(y, layers, basis, turned, sums, squares, curves)
     used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
-    tried_again = np.ones(len(q), np.bool_)
+    tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
         worth = price + gain * error
-        look, tried_again = tried_again, np.zeros(len(q), np.bool_)
+        all_of_them = not tried_again.any()
+        look, tried_again = tried_again | all_of_them, np.zeros(len(q), np.bool_)
         for d in range(used):
             if high[d] == low[d] or not look[d]:
                 continue
@@ -279,7 +280,7 @@ def _searched(
                         y[d] = q[d] * step
                         if way:
                             y[partner] = q[partner] * step
-        if not tried_again.any():
+        if all_of_them and not tried_again.any():
             break
     return error
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +19,13 @@ from .codebook import Codebook
 from .target import span_of
 from .told import Tables, Told, tables_of
 
-SWEEPS = 4  # over all numbers of a map
+SWEEPS, FIRST_SWEEPS = (
+    12,
+    2,
+)  # over the numbers of a map, at most; those that show which way to tell it is the best
 DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
-PRICES = (0.0005, 0.002, 0.006, 0.015)  # of a bit, as shares of the squared error that a PSNR allows
+PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squared error that a PSNR allows
+PRICED_SWEEPS = 6  # at each
 SAFETY = 0.98  # of that error: edges are not quite crisp
 
 
@@ -39,6 +44,15 @@ class Part:
     tables: list[int]
     ways: Callable[[NDArray[np.float32]], Sequence[Told]]
     looks: tuple[int, int]
+
+
+class Start(NamedTuple):
+    """Integers (N,) of a map told in some way, what they cost, and the place of their table set."""
+
+    cost: float
+    q: NDArray[np.int64]
+    which: int
+    told: Told
 
 
 def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -62,8 +76,8 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
             return None
         looks = part.looks[goals[i] is not None]
         made = _candidates(ways, sets, looks, aim.rate, scale[i], goals[i], search)
-        _, q, which = min(made, key=lambda one: one[0])
-        return i, q, part.tables[which]
+        best = min(made, key=lambda start: start.cost)
+        return i, best.q, part.tables[best.which]
 
     if search:
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # the search is compiled, and holds no lock
@@ -88,9 +102,39 @@ def _candidates(
     scale: float,
     goal: float | None,
     search: bool,
-) -> Iterator[tuple[float, NDArray[np.int64], int]]:
-    """Integers (N,) of a map as (what they cost, integers, place of their table set)."""
-    starts = []
+) -> Iterator[Start]:
+    """Integers of a map, rounded or searched, with what they cost."""
+    starts = sorted(_rounded(ways, sets, rate, scale, goal), key=lambda start: start.cost)
+    if not search:
+        yield from starts
+    elif goal is None:
+        price = rate * FLOOR * scale
+
+        def moved(start: Start, sweeps: int) -> Start:
+            error = start.told.searched(start.q, sets[start.which], sweeps, price, rate)
+            return start._replace(cost=_cost(rate * sets[start.which].total(start.q), error / scale, None))
+
+        best = min((moved(start, FIRST_SWEEPS) for start in starts[:looks]), key=lambda start: start.cost)
+        yield moved(best, SWEEPS - FIRST_SWEEPS)
+    else:
+        limit, least = goal * scale, min(sets[start.which].total(start.q) for start in starts)
+        for place, start in enumerate(starts[:looks]):
+            tables = sets[start.which]
+            if place and tables.total(start.q) > DEAR * least:
+                continue
+            for share in PRICES:  # from where the last left off, cheaper and cheaper
+                error = start.told.searched(start.q, tables, PRICED_SWEEPS, share * limit, 0.0)
+                yield start._replace(
+                    cost=_cost(rate * tables.total(start.q), error / scale, goal), q=start.q.copy()
+                )
+                if error > limit:
+                    break
+
+
+def _rounded(
+    ways: Sequence[Told], sets: list[Tables], rate: float, scale: float, goal: float | None
+) -> Iterator[Start]:
+    """A map in each way and step size, rounded, with the table set that takes the fewest bits."""
     for told in ways:
         for step in sorted({tables.step for tables in sets}):
             first = told.rounded(step)
@@ -98,24 +142,7 @@ def _candidates(
             which = min(of_step, key=lambda i: sets[i].total(first))
             q = np.clip(first, sets[which].low, sets[which].high)
             error = told.searched(q, sets[which], 0, 0.0, 0.0)
-            starts.append((_cost(rate * sets[which].total(first), error / scale, goal), q, which, told))
-    if not search:
-        yield from (start[:3] for start in starts)
-        return
-    least = min(sets[which].total(q) for _, q, which, _ in starts)
-    for place, (_, q, which, told) in enumerate(sorted(starts, key=lambda start: start[0])[:looks]):
-        tables = sets[which]
-        if goal is None:
-            error = told.searched(q, tables, SWEEPS, rate * FLOOR * scale, rate)
-            yield _cost(rate * tables.total(q), error / scale, goal), q, which
-            continue
-        if place and tables.total(q) > DEAR * least:
-            continue
-        for share in PRICES:  # from where the last left off, cheaper and cheaper
-            error = told.searched(q, tables, SWEEPS, share * goal * scale, 0.0)
-            yield _cost(rate * tables.total(q), error / scale, goal), q.copy(), which
-            if error > goal * scale:
-                break
+            yield Start(_cost(rate * sets[which].total(first), error / scale, goal), q, which, told)
 
 
 def _cost(bits: float, nmse: float, goal: float | None) -> float:
