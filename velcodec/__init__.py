@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .latent_path import interpolate
     from .writer import compress
 
-__version__ = "0.7.0"
+__version__ = "0.8.0"
 __all__ = [
     "Archive", "Codebook", "CodebookError", "DataError", "Field", "FormatError", "UsageError", "VelcodecError",
     "VersionError", "compress", "decompress", "interpolate", "load_codebook", "open",
