@@ -204,9 +204,31 @@ def progress(total: int, label: str, unit: str = "map", keep: bool = False) -> I
         yield bar
 
 
+@contextmanager
+def counted(label: str, keep: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """The same bar, moved on by calls with (maps done, maps in all)."""
+    with progress(0, label, keep=keep) as bar:
+
+        def advance(done: int, total: int) -> None:
+            if bar.total != total:
+                bar.reset(total)
+            bar.update(done - bar.n)
+
+        yield advance
+
+
 def plural(count: int, noun: str) -> str:
     """A count with its noun."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def sized(size: float) -> str:
+    """Bytes in the unit that suits."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.3g} TB"
 
 
 def modes_line(modes: dict[str, int]) -> str:

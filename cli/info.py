@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import modes_line, psnr_line
+from .common import modes_line, plural, psnr_line
 
 if TYPE_CHECKING:
     from velcodec import Archive
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
 @click.command("info", no_args_is_help=False)
 @click.argument("file", metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; figures that are not finite are null.")
+@click.option(
+    "--sources", is_flag=True, help="Add the files that an archive's maps are from, with checksums."
+)
 @click.option("--maps", "each", is_flag=True, help="Add every map: its mode, PSNR and maximum error.")
-def command(file: str, as_json: bool, each: bool) -> None:
+def command(file: str, as_json: bool, sources: bool, each: bool) -> None:
     """Show what a .vlz file holds.
 
     Figures of quality are those measured when the file was written; 'velcodec verify --against' measures them
@@ -29,6 +33,7 @@ def command(file: str, as_json: bool, each: bool) -> None:
     \b
     velcodec info models.vlz
     velcodec info models.vlz --maps                        # every map
+    velcodec info openfwi.vlz --sources                    # what an archive was made of
     velcodec info models.vlz --json | jq .bytes_per_map
     """
     import velcodec
@@ -36,7 +41,10 @@ def command(file: str, as_json: bool, each: bool) -> None:
     with velcodec.open(file) as archive:
         facts = archive.info()
         rows = _each_map(archive) if each else []
+        files = [source.to_json() for source in archive.sources]
     if as_json:
+        if sources:
+            facts["sources"] = files
         if each:
             facts["per_map"] = rows
         click.echo(json.dumps(_plain(facts), indent=2, allow_nan=False))
@@ -44,6 +52,10 @@ def command(file: str, as_json: bool, each: bool) -> None:
     click.echo(file)
     for name, text in _table(facts):
         click.echo(f"  {name:<10} {text}")
+    if files:
+        click.echo(f"  {'sources':<10} {_families(files)}")
+    if sources:
+        _print_sources(files)
     if each:
         _print_maps(rows, facts["units"])
 
@@ -77,6 +89,20 @@ def _table(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("quality", psnr_line(facts["psnr"])),
         ("max error", f"{facts['max_error']:.4g} {facts['units']}"),
     ]
+
+
+def _families(files: list[dict[str, Any]]) -> str:
+    """How many files of what families."""
+    counts = Counter(source["family"] or "other" for source in files)
+    return f"{plural(len(files), 'file')}: " + ", ".join(f"{name} {n:,}" for name, n in counts.items())
+
+
+def _print_sources(files: list[dict[str, Any]]) -> None:
+    click.echo(f"\n  {'maps':>13}  {'SHA-256':<16}  file")
+    for source in files:
+        maps = source["shape"][0] if len(source["shape"]) > 2 else 1
+        rows = f"{source['first']}:{source['first'] + maps}"
+        click.echo(f"  {rows:>13}  {source['sha256'][:16]}  {source['name']}")
 
 
 def _print_maps(rows: list[dict[str, Any]], units: str) -> None:

@@ -18,6 +18,12 @@ from .common import BUG, CLOSED_PIPE, INTERRUPTED, ClosedPipe, Stop, describe, p
 COMMANDS = {
     "compress": "Write velocity models to a .vlz file.",
     "decompress": "Restore maps from a .vlz file, on any grid.",
+    "archive": "Write many files of velocity models to one archive.",
+    "append": "Add files to an archive.",
+    "extract": "Restore the files of an archive.",
+    "merge": "Join archives into one.",
+    "split": "Write an archive as several.",
+    "repair": "Save what is good of a damaged file.",
     "info": "Show what a .vlz file holds.",
     "verify": "Check a .vlz file, alone or against its original.",
     "plot": "Draw maps of a .vlz file.",

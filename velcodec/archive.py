@@ -14,15 +14,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import blocks, container, quality
+from . import blocks, container, manifest, quality
 from .codebook import Codebook, from_bytes, load_codebook, resolve
-from .container import Entry, Footer
+from .container import Entry, Footer, Section
 from .decoder import MODES, Records, decode_records, has_latent, mode_name, read_records
 from .device import check_device, resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field, of_latent, of_samples
 from .grid import Grid, Window, make_grid, resample
 from .header import Header, from_json
+from .manifest import Source
 from .residual import cast
 
 KEPT_BLOCKS = 4
@@ -58,6 +59,7 @@ class Archive:
         self._lock = threading.RLock()
         self._codebook: Codebook | None = None
         self._kept: OrderedDict[int, Records] = OrderedDict()
+        self._sources: tuple[Source, ...] | None = None
         try:
             self._file: BinaryIO = self.path.open("rb")
         except OSError as error:
@@ -86,7 +88,8 @@ class Archive:
         footer = container.unpack_footer(section.payload, offset, features)
         if header.features != features:
             raise FormatError("the file's first bytes are damaged: they and its header disagree")
-        if len(footer.psnr) != header.maps * len(header.layout) or (
+        records = sum(entry.count for entry in footer.entries)
+        if records != header.maps * len(header.layout) or (
             footer.entries and footer.entries[0].offset < first
         ):
             raise FormatError("the footer does not fit the header")
@@ -156,13 +159,31 @@ class Archive:
         return found
 
     @property
+    def sources(self) -> tuple[Source, ...]:
+        """The files that the maps are from, in the maps' order; none but of an archive of files."""
+        with self._lock:
+            if self._sources is None:
+                offset, length = self._footer.sources
+                found: list[Any] = []
+                if length:
+                    section = container.unpack_section(self._at(offset, length), container.TAG_SOURCES)
+                    found = container.unpack_sources(section.payload)
+                self._sources = manifest.from_json(found, len(self), self.map_shape)
+            return self._sources
+
+    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bytes]]:
+        """(first record, count, payload) of every block, or of those that hold some records, as stored and checked."""
+        for entry in self._footer.entries:
+            if entry.first + entry.count > first and (end is None or entry.first < end):
+                yield entry.first, entry.count, self._section(entry).payload
+
+    @property
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
-        psnr, error = quality.quality_values(
-            self._footer.psnr, self._footer.error, quality.quality_scale(self.header.features)
-        )
+        psnr, error = quality.quality_values(*self.quality_codes, quality.quality_scale(self.header.features))
         if self.header.bound is not None:
-            error = np.minimum(error, self.header.bound)  # codes round up
+            # Codes round up; a map that a repair has lost keeps no bound.
+            error = np.where(np.isinf(error), error, np.minimum(error, self.header.bound))
         modes = self._modes()
         tiles = len(self.header.layout)
         if tiles == 1:
@@ -173,6 +194,17 @@ class Archive:
             whole = -10 * np.log10((mse * area).sum(1) / area.sum())
         mixed = [", ".join(sorted(set(modes[i * tiles : (i + 1) * tiles]))) for i in range(len(self))]
         return Quality(whole, error.reshape(len(self), tiles).max(1), tuple(mixed))
+
+    @property
+    def quality_codes(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+        """The quality codes of every record."""
+        if not self.header.archive:
+            return self._footer.psnr, self._footer.error
+        parts = [
+            container.unpack_quality(self._section(e).payload, e.count)[:2] for e in self._footer.entries
+        ]
+        psnr, error = (np.concatenate(codes) for codes in zip(*parts, strict=True))
+        return psnr, error
 
     def _modes(self) -> list[str]:
         """The mode of every record."""
@@ -371,11 +403,16 @@ class Archive:
         for block in sorted(places):
             yield entries[block], places[block]
 
-    def _payload(self, entry: Entry) -> bytes:
+    def _section(self, entry: Entry) -> Section:
         section = container.unpack_section(self._at(entry.offset, entry.length), container.TAG_MAPS)
         if (section.first, section.count) != (entry.first, entry.count):
             raise FormatError(f"the block at map {entry.first} is not the one that the index names")
-        return section.payload
+        return section
+
+    def _payload(self, entry: Entry) -> bytes:
+        """What a block holds of its maps, their quality left out."""
+        payload = self._section(entry).payload
+        return container.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
 
     def _kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
         return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]

@@ -36,7 +36,8 @@ class Header:
     to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
     unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
     how maps are cut. axis is the one of a 3-D array that its slices were taken along; shape has it first.
-    bound is the error that no sample passes, where one was asked for. coder names the models of the records.
+    bound is the error that no sample passes, where one was asked for. coder names the models of the records. An archive
+    says of its maps which files they are from, and keeps their quality beside them.
     """
 
     shape: tuple[int, ...]
@@ -56,13 +57,15 @@ class Header:
     axis: int = 0
     bound: float | None = None
     coder: str = CODERS[-1]
+    archive: bool = False
 
     @property
     def features(self) -> int:
         """The required features that a file with this header states."""
         modes = container.FEATURE_MODES if self.unit is not None else 0
         tiles = container.FEATURE_TILES if self.tile is not None else 0
-        return modes | tiles | sum(ADDED[: CODERS.index(self.coder) + 1])
+        archive = container.FEATURE_ARCHIVE if self.archive else 0
+        return modes | tiles | archive | sum(ADDED[: CODERS.index(self.coder) + 1])
 
     @property
     def plain(self) -> int:
@@ -104,6 +107,8 @@ class Header:
             fields["axis"] = self.axis
         if self.bound is not None:
             fields["bound"] = self.bound
+        if self.archive:
+            fields["archive"] = True
         return fields
 
 
@@ -133,12 +138,14 @@ def from_json(fields: dict[str, Any]) -> Header:
             axis=_integer(fields.get("axis", 0)),
             bound=_pair([fields["bound"], 0.0])[0] if "bound" in fields else None,
             coder=fields["coder"],
+            archive=fields.get("archive", False),
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
         ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
-        ok = ok and header.low <= header.high
+        ok = ok and header.low <= header.high and isinstance(header.archive, bool)
+        ok = ok and (not header.archive or (header.coder == CODERS[-1] and len(header.shape) > 2))
         ok = ok and (header.bound is None or header.bound > 0)
         ok = ok and (header.unit is None or 0 <= header.unit <= MAX_UNIT)
         if header.tile is not None:

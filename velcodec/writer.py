@@ -3,11 +3,14 @@
 import contextlib
 import math
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from . import container, quality
@@ -19,6 +22,7 @@ from .encoder import Encoded, Progress, encode_block
 from .errors import DataError, UsageError
 from .grid import Window
 from .header import DTYPES, Header, from_json
+from .manifest import Source
 from .modes import Maps
 from .request import Request
 from .sources import Slices
@@ -34,13 +38,14 @@ LATENT_TILE_FROM = 140  # cells of a map's side beyond which one latent cannot h
 OVERLAP = 10  # cells that adjoining latents share
 STRIP = 1 << 22  # samples looked at at a time for a map's range
 EMBED_SHARE = 0.01  # of the file that an embedded codebook may take with "auto"
+Codes: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # of PSNR and maximum error
 NORMAL_RANGE = (1000.0, 5000.0)  # m/s: data within is normalised as the codebook was trained
 
 
 class Writer:
     """Writes a .vlz file beside its target; `finish` gives it its name, anything else leaves no trace."""
 
-    def __init__(self, path: Path, header: Header, overwrite: bool) -> None:
+    def __init__(self, path: Path, header: Header, overwrite: bool, sources: Sequence[Source] = ()) -> None:
         if path.is_dir():
             raise UsageError(f"{path} is a folder; name a .vlz file in it")
         if path.exists() and not overwrite:
@@ -48,46 +53,60 @@ class Writer:
         self._path = path
         self._beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._entries: list[Entry] = []
-        self._psnr: list[NDArray[np.float64]] = []
-        self._error: list[NDArray[np.float64]] = []
-        self._maps = 0
+        self._codes: list[Codes] = []
+        self._records = 0
         try:
             self._file = self._beside.open("wb")
         except OSError as error:
             raise UsageError(f"cannot write {path}: {error.strerror}") from error
-        self._features = header.features
+        self._features, self._archive = header.features, header.archive
         self._file.write(container.pack_prologue(self._features))
         payload = container.pack_header(header.to_json(), self._features)
-        self._file.write(container.pack_section(Section(container.TAG_HEADER, 0, 0, payload)))
+        self._section(container.TAG_HEADER, payload)
+        self._sources = (0, 0)
+        if sources:
+            packed = container.pack_sources([source.to_json() for source in sources])
+            self._sources = self._section(container.TAG_SOURCES, packed)
 
     def write(self, encoded: Encoded) -> None:
         """Add a block."""
-        count = len(encoded.psnr)
-        section = container.pack_section(Section(container.TAG_MAPS, self._maps, count, encoded.payload))
-        self._entries.append(Entry(self._file.tell(), len(section), self._maps, count))
+        codes = quality.quality_codes(encoded.psnr, encoded.error, quality.quality_scale(self._features))
+        if self._archive:
+            self.copy(len(encoded.psnr), container.pack_quality(*codes) + encoded.payload)
+        else:
+            self.copy(len(encoded.psnr), encoded.payload, codes)
+
+    def copy(self, count: int, payload: bytes, codes: Codes | None = None) -> None:
+        """Add a block as it stands in another file, with its quality codes where they are not in it."""
+        section = container.pack_section(Section(container.TAG_MAPS, self._records, count, payload))
+        self._entries.append(Entry(self._file.tell(), len(section), self._records, count))
         self._file.write(section)
-        self._maps += count
-        self._psnr.append(encoded.psnr)
-        self._error.append(encoded.error)
+        self._records += count
+        if codes is not None:
+            self._codes.append(codes)
 
     def finish(self, codebook: Codebook, embed: str) -> None:
         """Write codebook, footer and tail, put them on disk, and give the file its name."""
         book = (0, 0)
         data = to_bytes(codebook) if embed != "never" else b""
         if embed == "always" or (embed == "auto" and len(data) < EMBED_SHARE * self._file.tell()):
-            section = container.pack_section(Section(container.TAG_CODEBOOK, 0, 0, data))
-            book = (self._file.tell(), len(section))
-            self._file.write(section)
-        scale = quality.quality_scale(self._features)
-        codes = quality.quality_codes(np.concatenate(self._psnr), np.concatenate(self._error), scale)
-        payload = container.pack_footer(Footer(self._entries, book, *codes), self._features)
-        section = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
-        tail = container.pack_tail(self._file.tell(), len(section))
-        self._file.write(section + tail)
+            book = self._section(container.TAG_CODEBOOK, data)
+        psnr, error = (
+            np.concatenate(part) if part else np.empty(0, np.uint16)
+            for part in ([codes[k] for codes in self._codes] for k in (0, 1))
+        )
+        footer = Footer(self._entries, book, psnr, error, self._sources)
+        offset, length = self._section(container.TAG_FOOTER, container.pack_footer(footer, self._features))
+        self._file.write(container.pack_tail(offset, length))
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         os.replace(self._beside, self._path)
+
+    def _section(self, tag: bytes, payload: bytes) -> tuple[int, int]:
+        """Write a section that is of no maps; its offset and length."""
+        offset = self._file.tell()
+        return offset, self._file.write(container.pack_section(Section(tag, 0, 0, payload)))
 
     def __enter__(self) -> "Writer":
         return self
@@ -153,27 +172,46 @@ def compress(
         raise UsageError(f"embed_codebook must be auto, always or never, not {embed_codebook!r}")
     where = resolve_device(device)
     target = Path(path)
-    shape, dtype = _checked(array)
+    shape, dtype = checked(array)
     if axis and not isinstance(array, Slices):
         array = Slices(array, axis)
     if isinstance(array, Slices):
         shape, axis = array.shape, array.axis
     book = load_codebook(codebook)
-    layout = _layout(shape[-2:], request)
-    maps = shape[0] if len(shape) > 2 else 1
-    ranges = [_range(array, m) for m in range(maps)]
+    ranges = ranges_of(array)
     low = min((r[0] for r in ranges if r), default=0.0)
     high = max((r[1] for r in ranges if r), default=0.0)
+    header = replace(
+        header_for(shape, dtype, (low, high), request, book), units=units, spacing=spacing, axis=axis
+    )
+    from_json(header.to_json())  # refuse here what a reader would refuse
+    with Writer(target, header, overwrite) as writer:
+        write_maps(writer, array, ranges, header, request, book, where, progress)
+        writer.finish(book, embed_codebook)
+    with Archive(target, device=device) as archive:
+        return archive.info()
+
+
+def header_for(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    span: tuple[float, float],
+    request: Request,
+    book: Codebook,
+) -> Header:
+    """The header of maps of a shape, dtype and range of values, encoded as a request asks."""
+    layout = _layout(shape[-2:], request)
+    low, high = span
     offset, scale = book.offset, book.scale
     if not NORMAL_RANGE[0] <= low <= high <= NORMAL_RANGE[1]:
         # Other units or a wider range: the whole range on [-1, 1], so that density or km/s work as well.
         offset, scale = (low + high) / 2, max((high - low) / 2, abs(high) * 1e-6, 1e-30)
     tiled = len(layout) > 1
-    header = Header(
+    return Header(
         shape=shape,
         dtype=dtype.str,
-        units=units,
-        spacing=spacing,
+        units="m/s",
+        spacing=(10.0, 10.0),
         offset=offset,
         scale=scale,
         low=low,
@@ -184,23 +222,36 @@ def compress(
         unit=_unit(request, low, high, dtype),
         tile=layout.tile if tiled else None,
         overlap=layout.overlap if tiled else 0,
-        axis=axis,
         bound=request.max_error,
     )
-    from_json(header.to_json())  # refuse here what a reader would refuse
+
+
+def write_maps(
+    writer: Writer,
+    array: Any,
+    ranges: Sequence[tuple[float, float] | None],
+    header: Header,
+    request: Request,
+    book: Codebook,
+    device: torch.device,
+    progress: Progress | None = None,
+) -> None:
+    """Encode an array of maps, block by block; `ranges` are those of its maps."""
+    layout = header.layout
     spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
-    records = maps * len(layout)
-    with Writer(target, header, overwrite) as writer:
-        for first, count in _blocks(records, layout, request, dtype):
-            where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
-            samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
-            block = Maps(samples, spans[[m for m, _ in where_from]])
-            writer.write(encode_block(block, header, request, book, where))
-            if progress is not None:
-                progress(first + count, records)
-        writer.finish(book, embed_codebook)
-    with Archive(target, device=device) as archive:
-        return archive.info()
+    records = len(ranges) * len(layout)
+    for first, count in _blocks(records, layout, request, np.dtype(header.dtype)):
+        where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
+        samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
+        block = Maps(samples, spans[[m for m, _ in where_from]])
+        writer.write(encode_block(block, header, request, book, device))
+        if progress is not None:
+            progress(first + count, records)
+
+
+def ranges_of(array: Any) -> list[tuple[float, float] | None]:
+    """The least and greatest finite value of every map of an array; None for one that has none."""
+    return [_range(array, m) for m in range(array.shape[0] if len(array.shape) > 2 else 1)]
 
 
 def _layout(map_shape: tuple[int, ...], request: Request) -> Layout:
@@ -259,7 +310,7 @@ def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> fl
     return float(min(max(unit, 1e-30), 1e30))
 
 
-def _checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of an array that can be encoded. Raises DataError."""
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise DataError("give a numpy array or an HDF5 dataset")

@@ -1,0 +1,53 @@
+"""velcodec append: more files to an archive."""
+
+# ruff: noqa: D301  (click looks for a real \b, which keeps the examples' lines)
+
+from __future__ import annotations
+
+import click
+
+from .archive import notice, workers_option
+from .asking import summary
+from .common import counted, device_option, plural, stop
+
+
+@click.command("append", no_args_is_help=False)
+@click.argument("archive", metavar="ARCHIVE.vlz")
+@click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
+@device_option()
+@workers_option()
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run: files that are done are not redone."
+)
+def command(archive: str, sources: tuple[str, ...], device: str, workers: int | None, resume: bool) -> None:
+    """Add files of velocity models to an archive, encoded as its last file was.
+
+    What the archive holds is copied as it is, into a new file that takes its name when all is done: until then, and for
+    those who have it open, the old one stays.
+
+    \b
+    velcodec append openfwi.vlz Style_A/
+    """
+    import velcodec
+    from velcodec import archiving, shards
+    from velcodec.request import Request
+
+    with velcodec.open(archive) as before:
+        if not before.sources:
+            stop(
+                f"{archive} does not say what files its maps are from; use 'velcodec archive' to make one that does"
+            )
+        options = archiving.Options(Request(**before.sources[-1].request), before.codebook_sha256, device)
+    found = shards.find_shards(sources)
+    with counted("append", keep=True) as advance:
+        info = archiving.archive(
+            found,
+            archive,
+            options,
+            workers=workers,
+            resume=resume,
+            append=True,
+            progress=advance,
+            notice=notice,
+        )
+    click.echo(f"{archive}: {plural(len(found), 'file')} more, {summary(info)}")

@@ -1,0 +1,95 @@
+"""velcodec archive: many files of maps to one .vlz file."""
+
+# ruff: noqa: D301  (click looks for a real \b, which keeps the examples' lines)
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from .asking import check_request, request_options, summary
+from .common import Decorator, counted, device_option, overwrite_option, plural, sized
+
+
+def workers_option() -> Decorator:
+    """--workers, for commands that encode files side by side."""
+    return click.option(
+        "--workers",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Processes.  [default: one a core, one for a GPU]",
+    )
+
+
+def notice(text: str) -> None:
+    """What a user should know, on stderr."""
+    click.echo(f"velcodec: {text}", err=True)
+
+
+@click.command("archive", no_args_is_help=False)
+@click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
+@click.argument("output", metavar="OUTPUT.vlz")
+@request_options()
+@device_option()
+@workers_option()
+@click.option(
+    "--resume", is_flag=True, help="Go on with an interrupted run: files that are done are not redone."
+)
+@click.option("--dry-run", is_flag=True, help="Encode a sample, and say what size and time to expect.")
+@overwrite_option()
+def command(
+    sources: tuple[str, ...],
+    output: str,
+    workers: int | None,
+    resume: bool,
+    dry_run: bool,
+    overwrite: bool,
+    **asked: Any,
+) -> None:
+    """Write many files of velocity models to one archive.
+
+    SOURCES are .npy, .npz or HDF5 files, globs or folders, of maps of one size and dtype. Each map keeps where it is
+    from: the file, and the family and shard that OpenFWI's names say. In folders, seismic records (data*.npy,
+    seis*.npy) are passed over.
+
+    A file is encoded at a time by each worker, into OUTPUT.vlz.parts; the archive gets its name when all is done. An
+    interrupted run goes on with --resume; a file that has changed in between is encoded anew.
+
+    \b
+    velcodec archive OpenFWI/ openfwi.vlz                        # every map at 35 dB or more
+    velcodec archive 'CurveVel_A/model/*.npy' curvevel.vlz --lossless
+    velcodec archive OpenFWI/ openfwi.vlz --dry-run              # what it would take
+    velcodec archive OpenFWI/ openfwi.vlz --resume               # go on
+    velcodec info openfwi.vlz --sources                          # what is in it, with checksums
+    velcodec extract openfwi.vlz restored/                       # the files again
+    """
+    check_request(asked)
+    from velcodec import archiving, shards
+    from velcodec.request import Request
+
+    codebook, device = asked.pop("codebook"), asked.pop("device")
+    options = archiving.Options(Request(**asked), codebook, device)
+    found = shards.find_shards(sources)
+    if dry_run:
+        click.echo(_expected(archiving.estimate(found, options, workers)))
+        return
+    with counted("archive", keep=True) as advance:
+        info = archiving.archive(
+            found,
+            output,
+            options,
+            workers=workers,
+            resume=resume,
+            overwrite=overwrite,
+            progress=advance,
+            notice=notice,
+        )
+    click.echo(f"{output}: {plural(len(found), 'file')}, {summary(info)}")
+
+
+def _expected(found: Any) -> str:
+    size = f"{sized(found.archive_bytes)} of {sized(found.source_bytes)}"
+    minutes, seconds = divmod(round(found.seconds), 60)
+    what = f"{plural(found.shards, 'file')}, {plural(found.maps, 'map')}"
+    return f"{what}: about {size}, in {minutes // 60}:{minutes % 60:02}:{seconds:02}"

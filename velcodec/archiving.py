@@ -1,0 +1,333 @@
+"""Many files of maps -> one archive: a file is a task, each done by some worker into a part, the parts then joined.
+
+    files -> survey: checksum, shape, range (each by a worker)     -> one header for all
+          -> parts: OUTPUT.parts/NUMBER-CHECKSUM.vlz (each by a worker, named once it is whole and on disk)
+          -> merged into OUTPUT, which gets its name at the end, and the parts are removed
+
+Whatever kills a run, the parts that have their names are whole: the next run takes them as they are, unless their file
+has changed since.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from . import __version__, manifest
+from .archive import Archive
+from .codebook import load_codebook
+from .device import resolve_device
+from .errors import DataError, UsageError
+from .header import Header, from_json
+from .joining import Blocks, check_alike, copied, joined, numbered
+from .manifest import Source
+from .request import Request
+from .shards import Shard, fingerprint, opened
+from .sources import layout, split
+from .workers import Team, crew, team
+from .writer import NORMAL_RANGE, Writer, checked, compress, header_for, ranges_of, write_maps
+
+SAMPLE_SHARDS, SAMPLE_MAPS = 4, 50  # that a dry run encodes
+
+
+@dataclass(frozen=True)
+class Surveyed:
+    """What a look at a shard tells: its array's shape and dtype, its range of finite values, and its checksum."""
+
+    shard: Shard
+    shape: tuple[int, ...]
+    dtype: str
+    low: float
+    high: float
+    sha256: str
+    bytes: int
+
+    @property
+    def maps(self) -> int:
+        """How many maps it has."""
+        return layout(self.shape)[0]
+
+    @property
+    def stack(self) -> tuple[int, ...]:
+        """Its shape as a stack of maps: (n, H, W) or (n, 1, H, W)."""
+        return (1, *self.shape) if len(self.shape) == 2 else self.shape
+
+
+@dataclass(frozen=True)
+class Job:
+    """A shard, and the file that it becomes a part in."""
+
+    one: Surveyed
+    part: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What every worker needs to know: the request, the codebook (id, hash or path) and the device."""
+
+    request: Request
+    codebook: str | None = None
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dry run says: shards and maps, bytes of the files and of the archive, seconds."""
+
+    shards: int
+    maps: int
+    source_bytes: int
+    archive_bytes: float
+    seconds: float
+
+
+Notice = Callable[[str], None]
+Progress = Callable[[int, int], None]
+
+
+def archive(
+    shards: Sequence[Shard],
+    output: str | os.PathLike[str],
+    options: Options,
+    *,
+    workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    append: bool = False,
+    progress: Progress | None = None,
+    notice: Notice | None = None,
+) -> dict[str, Any]:
+    """Archive shards in one file, with where each map is from. Until it is whole, nothing has its name.
+
+    Args:
+        shards: in the order that their maps get, as `find_shards` gives them.
+        workers: processes; None means as many as there are cores, or one for a GPU.
+        resume: take the parts that an interrupted run has left.
+        append: to the archive that is there; what it holds is copied as it stands.
+        progress: called with (maps done, maps in all).
+        notice: called with what a user should know, a line each.
+
+    Returns:
+        `Archive.info()` of the file written.
+
+    Raises:
+        UsageError: the file exists, another run is writing it, or shards do not fit together. DataError: a file cannot
+            be read. VelcodecError: a worker was killed; what is done stays for `resume`.
+    """
+    target = Path(output)
+    parts = target.with_name(target.name + ".parts")
+    tell = notice or (lambda text: None)
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a .vlz file in it")
+    like = None
+    if append:
+        with Archive(target) as archive:
+            like, present = archive.header, {source.name for source in archive.sources}
+        again = [shard.name for shard in shards if shard.name in present]
+        if again:
+            raise UsageError(f"{target} holds {again[0]} already; one archive holds each file once")
+    elif target.exists() and not overwrite:
+        raise UsageError(f"{target} exists; choose another name or allow overwriting (--overwrite)")
+    with writing(parts):
+        if any(parts.glob("*.vlz")) and not (resume or overwrite):
+            raise UsageError(
+                f"{parts} is left of an interrupted run: --resume goes on, --overwrite begins anew"
+            )
+        for old in [] if resume else parts.glob("*.vlz"):
+            old.unlink()
+        with team(crew(workers, options.device)) as some:
+            surveyed = survey(some, shards)
+            header = common_header(surveyed, options, like)
+            if like is not None:
+                check_alike(like, header, f"{target} and {shards[0].path}")
+            jobs = [
+                Job(one, parts / f"{number:06d}-{_key(one, header, options)}.vlz")
+                for number, one in enumerate(surveyed)
+            ]
+            _sweep(parts, {job.part for job in jobs}, tell)
+            left = [job for job in jobs if not job.part.exists()]
+            if len(left) < len(jobs):
+                tell(f"{len(jobs) - len(left)} of {len(jobs)} files are done already")
+            total = sum(one.maps for one in surveyed)
+            already = total - sum(job.one.maps for job in left)
+            for done in encoded(some, left, header, options):
+                if progress is not None:
+                    progress(already + done, total)
+        info = join_parts(jobs, header, options, target, target if append else None)
+        shutil.rmtree(parts, ignore_errors=True)
+    return info
+
+
+@contextmanager
+def writing(parts: Path) -> Iterator[None]:
+    """The folder of parts, held by this run alone. Raises UsageError where another one has it."""
+    try:
+        parts.mkdir(exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write {parts}: {error.strerror}") from error
+    lock = FileLock(parts / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise UsageError(f"another run is writing to {parts}; wait for it, or end it first") from None
+    try:
+        yield
+    finally:
+        lock.release()
+        if not any(parts.glob("*.vlz")):
+            shutil.rmtree(parts, ignore_errors=True)
+
+
+def _sweep(parts: Path, wanted: set[Path], tell: Notice) -> None:
+    """Remove parts that are not of this run, and what a killed one had begun."""
+    for path in parts.iterdir():
+        if path.name == "lock" or path in wanted:
+            continue
+        path.unlink(missing_ok=True)
+        if path.suffix == ".vlz":
+            tell(f"{path.name} was made of a file that has changed since, or with other options: done anew")
+
+
+def _key(one: Surveyed, header: Header, options: Options) -> str:
+    """What a part is made of, and how: parts of the same key are the same."""
+    facts = {
+        "name": one.shard.name,
+        "sha256": one.sha256,
+        "header": replace(header, shape=(1, *header.map_shape)).to_json(),
+        "request": asdict(options.request),
+        "velcodec": __version__,
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+# What a run does, given workers
+
+
+def survey(team: Team, shards: Sequence[Shard]) -> list[Surveyed]:
+    """Look at every shard. Raises DataError or UsageError of one that cannot be read."""
+    found = dict(team.map(_surveyed, [(shard,) for shard in shards]))
+    return [found[number] for number in range(len(shards))]
+
+
+def common_header(surveyed: Sequence[Surveyed], options: Options, like: Header | None = None) -> Header:
+    """One header for all. Raises UsageError where shards are not of one size and dtype.
+
+    Values within the codebook's usual range have that range in the header, whatever theirs: archives of the same kind
+    can be merged and appended to.
+
+    Args:
+        like: a header whose range they have, if they are within it.
+    """
+    first = surveyed[0]
+    for one in surveyed[1:]:
+        if one.shape[-2:] != first.shape[-2:] or one.dtype != first.dtype:
+            raise UsageError(
+                f"{one.shard.path} has {one.dtype} maps of {one.shape[-2]} x {one.shape[-1]}, {first.shard.path} "
+                f"{first.dtype} maps of {first.shape[-2]} x {first.shape[-1]}: one archive holds one kind"
+            )
+    low, high = min(one.low for one in surveyed), max(one.high for one in surveyed)
+    usual = NORMAL_RANGE if like is None else (like.low, like.high)
+    if usual[0] <= low <= high <= usual[1]:
+        low, high = usual
+    book = load_codebook(options.codebook)
+    header = header_for((1, *first.shape[-2:]), np.dtype(first.dtype), (low, high), options.request, book)
+    header = replace(joined([replace(header, shape=one.stack) for one in surveyed]), archive=True)
+    from_json(header.to_json())
+    return header
+
+
+def encoded(team: Team, jobs: Sequence[Job], header: Header, options: Options) -> Iterator[int]:
+    """Encode shards into parts; the maps done so far, as they are."""
+    done = 0
+    for number, _ in team.map(_encode, [(job.one, header, options, job.part) for job in jobs]):
+        done += jobs[number].one.maps
+        yield done
+
+
+def join_parts(
+    jobs: Sequence[Job], header: Header, options: Options, target: Path, before: Path | None
+) -> dict[str, Any]:
+    """The parts, one after another, as one archive; perhaps with what another one has before them."""
+    request = {k: v for k, v in asdict(options.request).items() if v is not None and v is not False}
+    sources = [
+        Source(one.shard.name, *manifest.named(one.shard.name), 0, one.shape, one.sha256, one.bytes, request)
+        for one in (job.one for job in jobs)
+    ]
+    paths = [job.part for job in jobs]
+    if before is not None:
+        paths.insert(0, before)
+        with Archive(before) as archive:
+            sources = [*archive.sources, *sources]
+            header = joined([archive.header, header])
+
+    def blocks() -> Blocks:
+        for path in paths:
+            with Archive(path) as archive:
+                yield from ((count, payload) for _, count, payload in archive.blocks())
+
+    return copied(blocks(), header, numbered(sources), load_codebook(options.codebook), target, True, None)
+
+
+def estimate(shards: Sequence[Shard], options: Options, workers: int | None = None) -> Estimate:
+    """What archiving would come to, by a sample of maps encoded: a few of some shards, spread over all."""
+    count = len(shards)
+    chosen = sorted({round(k * (count - 1) / max(SAMPLE_SHARDS - 1, 1)) for k in range(SAMPLE_SHARDS)})
+    sizes = [os.path.getsize(split(shard.path)[0]) for shard in shards]
+    maps = [layout(tuple(opened(shard).shape))[0] for shard in shards]
+    spent, size, sampled = 0.0, 0.0, 0
+    with team(1) as alone:
+        for _, (seconds, made, some) in alone.map(_sample, [(shards[k], options) for k in chosen]):
+            spent, size, sampled = spent + seconds, size + made, sampled + some
+    share = sum(maps) / sampled
+    return Estimate(count, sum(maps), sum(sizes), size * share, spent * share / crew(workers, options.device))
+
+
+# What workers do
+
+
+def _surveyed(shard: Shard) -> Surveyed:
+    array = opened(shard)
+    shape, dtype = checked(array)
+    ranges = [r for r in ranges_of(array) if r]
+    low, high = min((r[0] for r in ranges), default=0.0), max((r[1] for r in ranges), default=0.0)
+    sha256, size = fingerprint(shard)
+    return Surveyed(shard, shape, dtype.newbyteorder("<").str, low, high, sha256, size)
+
+
+def _encode(one: Surveyed, header: Header, options: Options, path: Path) -> None:
+    """Encode a shard into a part."""
+    array = opened(one.shard)
+    header = replace(header, shape=one.stack)
+    book, device = load_codebook(options.codebook), resolve_device(options.device)
+    with Writer(path, header, overwrite=True) as writer:
+        write_maps(writer, array, ranges_of(array), header, options.request, book, device)
+        if fingerprint(one.shard)[0] != one.sha256:
+            raise DataError(f"{one.shard.path} changed while it was read; run again with --resume")
+        writer.finish(book, "never")
+
+
+def _sample(shard: Shard, options: Options) -> tuple[float, int, int]:
+    """Seconds and bytes of some maps of a shard, once what is loaded and compiled is; how many maps."""
+    array = opened(shard)
+    count = min(SAMPLE_MAPS, layout(tuple(array.shape))[0])
+    some = np.asarray(array[:count]) if len(array.shape) > 2 else np.asarray(array[:, :])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "sample.vlz"
+        for _ in range(2):
+            begun = time.perf_counter()
+            compress(
+                some, path, codebook=options.codebook, device=options.device, embed_codebook="never",
+                overwrite=True, **asdict(options.request),
+            )  # fmt: skip
+            spent = time.perf_counter() - begun
+        return spent, path.stat().st_size, count

@@ -1,0 +1,85 @@
+"""Which files the maps of an archive are from: names, families and shards as OpenFWI's, and checksums."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from .errors import FormatError
+
+MAX_NAME = 1024
+MAX_REQUEST = 16  # fields of a request
+
+# FlatVel_A/model/model12.npy, CurveFault_B/vel7_1_3.npy, Style_A/model3.npy; hyphens and lower case are met as well.
+_FAMILY = re.compile(r"(flatvel|curvevel|flatfault|curvefault|style)[-_ ]?([ab])(?![a-z])", re.IGNORECASE)
+_SHARD = re.compile(r"(?:model|vel|data|seis)_?(\d+(?:_\d+)*)$", re.IGNORECASE)
+_CASES = {name.lower(): name for name in ("FlatVel", "CurveVel", "FlatFault", "CurveFault", "Style")}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file whose maps an archive holds.
+
+    Args:
+        name: its path below the folder that was archived, with "/", and the array within it as in `a.h5:/v`.
+        family: of OpenFWI's ten, as in "CurveVel_A"; "" where the name says none.
+        shard: as OpenFWI numbers it, as in "12" or "7_1_3"; "" where the name says none.
+        first: the archive's map that its first map is.
+        shape: of its array: (H, W), (n, H, W) or (n, 1, H, W).
+        sha256: of the file, in hex.
+        bytes: of the file.
+        request: what was asked for as it was archived, as in {"psnr": 35, "effort": 3}.
+    """
+
+    name: str
+    family: str
+    shard: str
+    first: int
+    shape: tuple[int, ...]
+    sha256: str
+    bytes: int
+    request: dict[str, Any]
+
+    @property
+    def maps(self) -> int:
+        """How many maps it has."""
+        return self.shape[0] if len(self.shape) > 2 else 1
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields as format_spec.md names them."""
+        return {**asdict(self), "shape": list(self.shape)}
+
+
+def named(name: str) -> tuple[str, str]:
+    """The family and the shard that a path names, "" for what it does not."""
+    family = _FAMILY.findall(name)
+    shard = _SHARD.search(PurePosixPath(name.split(":")[0]).stem)
+    return (
+        f"{_CASES[family[-1][0].lower()]}_{family[-1][1].upper()}" if family else "",
+        shard[1] if shard else "",
+    )
+
+
+def from_json(listed: Sequence[Any], maps: int, map_shape: tuple[int, int]) -> tuple[Source, ...]:
+    """Check the sources of an archive: together they are all its maps, in order. Raises FormatError."""
+    sources, first = [], 0
+    for fields in listed:
+        try:
+            source = Source(**{**fields, "shape": tuple(fields["shape"])})
+        except (TypeError, KeyError, ValueError) as error:
+            raise FormatError("the list of sources lacks a field or has a wrong one") from error
+        texts = (source.name, source.family, source.shard, source.sha256)
+        ok = all(isinstance(t, str) and len(t) <= MAX_NAME and t.isprintable() for t in texts)
+        ok = ok and all(type(n) is int and n > 0 for n in source.shape) and type(source.first) is int
+        ok = ok and 2 <= len(source.shape) <= 4 and source.shape[-2:] == map_shape
+        ok = ok and (len(source.shape) < 4 or source.shape[1] == 1)
+        ok = ok and source.first == first and type(source.bytes) is int and source.bytes >= 0
+        ok = ok and isinstance(source.request, dict) and len(source.request) <= MAX_REQUEST
+        if not ok:
+            raise FormatError(f"the list of sources is wrong at map {first}")
+        sources.append(source)
+        first += source.maps
+    if sources and first != maps:
+        raise FormatError("the list of sources does not make up the archive's maps")
+    return tuple(sources)

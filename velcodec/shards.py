@@ -1,0 +1,90 @@
+"""Which files to archive: files, globs and folders -> shards of maps, each with the name it gets in the archive."""
+
+import glob
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import manifest
+from .errors import UsageError
+from .sources import KINDS, open_source, split
+
+SEISMIC = re.compile(
+    r"(?:data|seis)[\d_]*$", re.IGNORECASE
+)  # OpenFWI keeps records beside its velocity models
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of maps to archive: its path, with `:/dataset` where it holds several, and its name in the archive."""
+
+    path: str
+    name: str
+
+
+def find_shards(given: Sequence[str | os.PathLike[str]]) -> list[Shard]:
+    """The shards of files, globs and folders, in the order given, those of a folder by their names and numbers.
+
+    A name is the path below the folder that all of them lie in; a folder that says the family stays part of it. In
+    folders, seismic records as OpenFWI names them (data*.npy, seis*.npy) are passed over.
+
+    Raises:
+        UsageError: a path that is not there, nothing to archive, or a file given twice.
+    """
+    paths = [path for one in given for path in _expanded(os.fspath(one))]
+    if not paths:
+        raise UsageError("there is nothing to archive: no .npy, .npz or .h5 file in what was given")
+    files = [Path(os.path.abspath(split(path)[0])) for path in paths]
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    while any(manifest.named(part)[0] for part in root.parts):
+        root = root.parent
+    shards = []
+    for path, file in zip(paths, files, strict=True):
+        inside = split(path)[1]
+        name = file.relative_to(root).as_posix() + (f":{inside}" if inside else "")
+        shards.append(Shard(path, name))
+    names = [shard.name for shard in shards]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{twice[0]} is given twice; give each file once")
+    return shards
+
+
+def _expanded(path: str) -> Iterator[str]:
+    """The files of a path: itself, those that a glob matches, or those below a folder."""
+    if os.path.isdir(path):
+        below = (str(p) for p in Path(path).rglob("*") if p.suffix.lower() in KINDS and p.is_file())
+        yield from sorted((p for p in below if not SEISMIC.match(Path(p).stem)), key=_natural)
+    elif not os.path.exists(split(path)[0]) and glob.has_magic(path):
+        found = sorted(glob.glob(path, recursive=True), key=_natural)
+        if not found:
+            raise UsageError(f"{path}: no file matches")
+        for one in found:
+            yield from _expanded(one)
+    else:
+        yield path  # what is wrong with it, opening it will say
+
+
+def _natural(path: str) -> list[Any]:
+    """A key that has model2 before model10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path)]
+
+
+def opened(shard: Shard) -> Any:
+    """A shard's array, as sources.open_source opens it; its errors name the file."""
+    return open_source(shard.path)
+
+
+def fingerprint(shard: Shard) -> tuple[str, int]:
+    """SHA-256 in hex of a shard's file, and its bytes."""
+    digest, size = hashlib.sha256(), 0
+    with open(split(shard.path)[0], "rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
