@@ -1,5 +1,6 @@
 """Files of every released version decode for ever, to what they decoded to when that version was current."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +37,5 @@ def test_golden_files_decode_as_they_did(path: Path) -> None:
             np.testing.assert_array_equal(archive.quality.psnr, expected["psnr"])
             np.testing.assert_array_equal(archive.quality.max_error, expected["max_error"])
             assert archive.quality.mode == tuple(expected["mode"])
+            if "sources" in expected:
+                assert [s.to_json() for s in archive.sources] == json.loads(str(expected["sources"]))

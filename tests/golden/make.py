@@ -5,7 +5,9 @@ lies what it must decode to. Files that exist are never written again. A version
 alone that are new.
 """
 
+import json
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,8 +17,10 @@ import numpy as np
 import torch
 
 import velcodec
-from velcodec import codebook, decoders, encoder, modes, prior, synth
+from velcodec import archiving, codebook, decoders, encoder, modes, prior, synth
 from velcodec.decoders.choice import ChoiceDecoder
+from velcodec.request import Request
+from velcodec.shards import find_shards
 from velcodec.tables import always
 
 HERE = Path(__file__).parent
@@ -84,7 +88,7 @@ def tiny_codebook(name: str) -> codebook.Codebook:
 
 
 def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
-    """Name -> (decoder, array, options): one case a feature of the format."""
+    """Name -> (decoder, array or files of an archive, options): one case a feature of the format."""
     maps = synth.generate("FlatFault_A", 3, seed=5)
     holed = maps[:, ::5, ::7].copy()
     holed[1, 2, 3] = np.nan
@@ -101,6 +105,11 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     return {
         "v2": (DEFAULT, ten, {"latent_only": True, "effort": 1}),
         "v2-at-a-psnr": (DEFAULT, ten, {"latent_only": True, "effort": 1, "psnr": 30.0}),
+        "archive": (
+            DEFAULT,
+            {"CurveVel_A/model3.npy": layers, "FlatFault_A/vel2_1.npy": maps},
+            {"effort": 1},
+        ),
         "v2-fp16": (DEFAULT, ten, {"latent_only": True, "latent": "fp16", "effort": 0}),
         "entropy": ("siren", maps, {"latent_only": True, "effort": 2}),
         "warp": ("warp", maps[:, None], {"latent_only": True, "effort": 2}),
@@ -132,6 +141,16 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
         "lossless-big-endian-f8": ("siren", maps[0, :20, :30].astype(">f8"), {"lossless": True}),
         "lossless-i2": ("siren", synth.generate("CurveVel_B", 4)[:, None].astype("<i2"), {"lossless": True}),
     }
+
+
+def archive_of(files: dict[str, Any], path: Path, options: dict[str, Any]) -> None:
+    """Write files, and an archive of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, maps in files.items():
+            (Path(folder) / name).parent.mkdir()
+            np.save(Path(folder) / name, maps)
+        found = find_shards([folder])
+        archiving.archive(found, path, archiving.Options(Request(**options), device="cpu"), workers=1)
 
 
 @contextmanager
@@ -168,8 +187,11 @@ def main() -> None:
             print(f"kept {path.name}")
             continue
         own = {"codebook": str(folder / f"{family}.safetensors"), "embed_codebook": "always"}
-        with ONLY.get(name, nullcontext)():
-            velcodec.compress(array, path, device="cpu", **options, **({} if family == DEFAULT else own))
+        if isinstance(array, dict):
+            archive_of(array, path, options)
+        else:
+            with ONLY.get(name, nullcontext)():
+                velcodec.compress(array, path, device="cpu", **options, **({} if family == DEFAULT else own))
         with velcodec.open(path, device="cpu") as archive:
             native = velcodec.decompress(path, device="cpu")
             fine = archive.read([0], shape=(31, 47))
@@ -181,6 +203,7 @@ def main() -> None:
                 psnr=quality.psnr,
                 max_error=quality.max_error,
                 mode=np.array(quality.mode),
+                sources=np.array(json.dumps([source.to_json() for source in archive.sources])),
             )
         print(f"wrote {path.name}, {path.stat().st_size} bytes")
     for family in DECODERS:
