@@ -37,6 +37,7 @@ BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
 HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); the share of bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
+LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
 # NMSE (30 and 37 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 5e-5
 PATIENT = STEPS[5]  # steps from which on faults are looked at longer, and the network tried all the same
@@ -136,11 +137,17 @@ def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
         return []
     if decoder.layered is not None and codebook.layered_tables:
         ways = partial(layered_fit.outlines, decoder=decoder.layered)
-        parts.append(told_fit.Part(decoder.layered.latent, codebook.layered_tables, ways, LAYERED_LOOKS))
+        parts.append(
+            told_fit.Part(
+                decoder.layered.latent, codebook.layered_tables, ways, LAYERED_LOOKS, LAYERED_SWEEPS
+            )
+        )
     if decoder.faulted is not None and codebook.faulted_tables and steps:
         told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted)
         looks = PATIENT_LOOKS if steps >= PATIENT else FAULTED_LOOKS
-        parts.append(told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, looks))
+        parts.append(
+            told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, looks, FAULTED_SWEEPS)
+        )
     return parts
 
 

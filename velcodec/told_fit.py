@@ -38,12 +38,14 @@ class Part:
         tables: its table sets.
         ways: the ways to tell a normalised map (H, W), none where it cannot be told.
         looks: ways and step sizes that are searched where no PSNR is asked for, and where one is.
+        sweeps: over the numbers of a map, at most.
     """
 
     numbers: int
     tables: list[int]
     ways: Callable[[NDArray[np.float32]], Sequence[Told]]
     looks: tuple[int, int]
+    sweeps: int
 
 
 class Start(NamedTuple):
@@ -75,7 +77,7 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
         if not ways:
             return None
         looks = part.looks[goals[i] is not None]
-        made = _candidates(ways, sets, looks, aim.rate, scale[i], goals[i], search)
+        made = _candidates(ways, sets, looks, part.sweeps if search else 0, aim.rate, scale[i], goals[i])
         best = min(made, key=lambda start: start.cost)
         return i, best.q, part.tables[best.which]
 
@@ -98,14 +100,14 @@ def _candidates(
     ways: Sequence[Told],
     sets: list[Tables],
     looks: int,
+    sweeps: int,
     rate: float,
     scale: float,
     goal: float | None,
-    search: bool,
 ) -> Iterator[Start]:
-    """Integers of a map, rounded or searched, with what they cost."""
+    """Integers of a map, rounded or, with sweeps, searched, with what they cost."""
     starts = sorted(_rounded(ways, sets, rate, scale, goal), key=lambda start: start.cost)
-    if not search:
+    if not sweeps:
         yield from starts
     elif goal is None:
         price = rate * FLOOR * scale
@@ -115,7 +117,7 @@ def _candidates(
             return start._replace(cost=_cost(rate * sets[start.which].total(start.q), error / scale, None))
 
         best = min((moved(start, FIRST_SWEEPS) for start in starts[:looks]), key=lambda start: start.cost)
-        yield moved(best, SWEEPS - FIRST_SWEEPS)
+        yield moved(best, sweeps - FIRST_SWEEPS)
     else:
         limit, least = goal * scale, min(sets[start.which].total(start.q) for start in starts)
         for place, start in enumerate(starts[:looks]):

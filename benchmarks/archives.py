@@ -1,0 +1,181 @@
+"""Archiving many shards on two cores: throughput, peak memory and how both scale; and what one map takes to read.
+
+    python benchmarks/archives.py [--shards 10 30 100] [--effort 0] [--reads 200]
+
+Shards are of 500 maps, of OpenFWI's ten families in turn: one of synth.py of each, and copies of these that are
+mirrored and shifted in velocity, so that no two are alike. `velcodec archive` runs in a process of its own. Memory is
+the most that it and its workers hold at a time (proportional set size, looked at ten times a second); cores busy are
+the processor time of all of them over the wall time. Then single maps at random places are read from the largest
+archive, in one process that keeps it open, and the bytes counted that opening it and reading one map take.
+
+The table is printed and kept as results/archives-VERSION.json, with a projection to all of OpenFWI.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from common import RESULTS, machine, table, use_cores
+
+CORES = use_cores()
+
+import velcodec  # noqa: E402
+from velcodec import container, synth  # noqa: E402
+
+MAPS = 500
+OPENFWI = 470_000  # maps of the ten families
+WORKERS = 32  # of the cluster that is projected to
+SEED = 515_000
+
+
+def write_shards(folder: Path, count: int) -> int:
+    """Shards as .npy files below FAMILY/model; their bytes."""
+    size = 0
+    base: dict[str, Any] = {}
+    for k in range(count):
+        family = synth.FAMILIES[k % len(synth.FAMILIES)]
+        turn = k // len(synth.FAMILIES)
+        if family not in base:
+            base[family] = synth.generate(family, MAPS, 70, seed=SEED)[:, None]
+        maps = base[family][..., ::-1] if turn % 2 else base[family]
+        path = folder / family / "model" / f"model{turn + 1}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.clip(maps + np.float32(turn), 1500, 4500))
+        size += path.stat().st_size
+    return size
+
+
+def held(root: int) -> int:
+    """Bytes that a process and those below it hold, shared pages counted in parts."""
+    total, left = 0, [root]
+    while left:
+        pid = left.pop()
+        try:
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += (
+                sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
+            )
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                left += map(int, (thread / "children").read_text().split())
+        except (OSError, ValueError):
+            continue  # it has ended
+    return total
+
+
+def archived(shards: Path, output: Path, effort: int) -> dict[str, float]:
+    """Seconds, processor seconds and the most memory of a run of the command."""
+    command = [
+        sys.executable,
+        "-m",
+        "velcodec_cli.main",
+        "archive",
+        str(shards),
+        str(output),
+        "--effort",
+        str(effort),
+    ]
+    before, begun, most = os.times(), time.perf_counter(), 0
+    run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while run.poll() is None:
+        most = max(most, held(run.pid))
+        time.sleep(0.1)
+    if run.returncode:
+        raise SystemExit(f"velcodec archive ended with {run.returncode}")
+    after = os.times()
+    busy = sum(getattr(after, kind) - getattr(before, kind) for kind in ("children_user", "children_system"))
+    return {"seconds": time.perf_counter() - begun, "processor_seconds": busy, "peak_bytes": most}
+
+
+def reading(path: Path, reads: int) -> dict[str, float]:
+    """Milliseconds to read one map at a random place: median and 99th percentile; bytes to open, and to read one."""
+    rng = np.random.default_rng(1)
+    fetched: list[int] = []
+    with velcodec.open(path) as archive:
+        plain = archive._at
+        archive._at = lambda offset, length: fetched.append(length) or plain(offset, length)  # type: ignore[method-assign, func-returns-value]
+        with open(
+            path, "rb"
+        ) as file:  # an archive is opened by what is before its sources, and by what ends it
+            file.seek(-container.TAIL.size, os.SEEK_END)
+            footer = container.unpack_tail(file.read(), archive.bytes)[1]
+        opening = archive._footer.sources[0] + footer + container.TAIL.size
+        archive[0]
+        took = []
+        for i in rng.integers(0, len(archive), reads):
+            begun = time.perf_counter()
+            archive[int(i)]
+            took.append(1000 * (time.perf_counter() - begun))
+        return {
+            "median_ms": float(np.median(took)),
+            "p99_ms": float(np.percentile(took, 99)),
+            "block_bytes_mean": float(np.mean(fetched)),
+            "block_bytes_most": float(np.max(fetched)),
+            "opening_bytes": float(opening),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shards", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("--effort", type=int, default=0)
+    parser.add_argument("--reads", type=int, default=200)
+    args = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in args.shards:
+            shards = Path(folder) / f"shards{count}"
+            raw = write_shards(shards, count)
+            output = Path(folder) / f"{count}.vlz"
+            row = {"shards": count, "maps": count * MAPS, **archived(shards, output, args.effort)}
+            row |= {"raw_bytes": raw, "bytes": output.stat().st_size}
+            rows.append(row)
+            print(row, flush=True)
+        reads = reading(output, args.reads)
+    last = rows[-1]
+    rate = last["maps"] / last["seconds"]
+    hours = OPENFWI / rate / 3600
+    facts = {
+        "machine": machine(),
+        "cores": CORES,
+        "effort": args.effort,
+        "runs": rows,
+        "reading_one_map": reads,
+        "projected": {
+            "maps": OPENFWI,
+            "hours_on_these_cores": hours,
+            "hours_on_32_workers": hours * CORES / WORKERS,
+            "assumes": "families in equal parts, a worker a core like these, no time lost to reading or joining",
+        },
+    }
+    (RESULTS / f"archives-{velcodec.__version__}.json").write_text(json.dumps(facts, indent=2) + "\n")
+    head = ["shards", "maps", "seconds", "maps/s", "cores busy", "peak memory, MiB", "bytes a map"]
+    print(
+        table(
+            head,
+            [
+                [
+                    r["shards"],
+                    f"{r['maps']:,}",
+                    f"{r['seconds']:.0f}",
+                    f"{r['maps'] / r['seconds']:.0f}",
+                    f"{r['processor_seconds'] / r['seconds']:.2f}",
+                    f"{r['peak_bytes'] / 2**20:.0f}",
+                    f"{r['bytes'] / r['maps']:.1f}",
+                ]
+                for r in rows
+            ],
+        )
+    )
+    print(reads)
+    print(facts["projected"])
+
+
+if __name__ == "__main__":
+    main()
