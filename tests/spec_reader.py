@@ -28,7 +28,8 @@ SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("895
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
 PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, in coder 5
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH = 1, 2, 4, 8, 16, 32  # features
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE = 1, 2, 4, 8, 16, 32, 64  # features
+MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
 CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
@@ -78,7 +79,8 @@ class File(NamedTuple):
     tiles: list[tuple[range, range]]  # rows and columns of each tile of a map
     blocks: list[tuple[int, int, int, int]]  # offset, length, first, count of each MAPS section
     book: bytes | None
-    quality: bytes
+    quality: bytes  # all of it, but of an archive
+    sources: Sequence[dict[str, Any]] = ()  # of an archive: what SRCS says of each file
 
     @property
     def coder(self) -> int:
@@ -88,6 +90,7 @@ class File(NamedTuple):
 def coder_of(features: int) -> int:
     for before, bit in pairwise(CODER_BITS):
         need(not features & bit or bool(features & before), f"feature {bit} without {before}")
+    need(not features & ARCHIVE or bool(features & FIFTH), "feature 64 without 32")
     return 1 + sum(bool(features & bit) for bit in CODER_BITS)
 
 
@@ -136,15 +139,17 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~63, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~127, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
-    head, maps_at = header_of(payload, required), 36 + len(payload)
+    head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
     need(2 <= len(shape) <= 4 and min(shape) >= 1 and shape[-2] * shape[-1] <= 268435456, "shape")
     need(len(shape) < 4 or shape[1] == 1, "shape")
     need(head["dtype"] in DTYPES and head["range"][0] <= head["range"][1], "dtype or range")
     need(len(head["units"]) <= 256 and 1 <= head["codebook"]["latent"] <= 4096, "units or latent")
     need(("unit" in head, "tile" in head) == (bool(required & MODES), bool(required & TILES)), "features")
+    need(head.get("archive") is (True if required & ARCHIVE else None), "archive")
+    need(not required & ARCHIVE or len(shape) > 2, "shape of an archive")
     need(head.get("axis", 0) == 0 or (head["axis"] in (1, 2) and len(shape) == 3), "axis")
     need(0 < head.get("bound", 1) < math.inf, "bound")
     need(math.isfinite(head.get("unit", 0)) and head.get("unit", 0) >= 0, "unit")
@@ -152,33 +157,46 @@ def parse(path: str | Path) -> File:
     need(min(h, w) >= 1 and 0 <= overlap <= min(h, w) / 2, "tile")
     rows, columns = cut(shape[-2], h, overlap), cut(shape[-1], w, overlap)
     tiles = [(z, x) for z in rows for x in columns]
-    records = len(tiles) * (shape[0] if len(shape) > 2 else 1)
+    maps = shape[0] if len(shape) > 2 else 1
     tail = len(data) - 24
     foot_at, length, crc, signature = unpack("<QII8s", data, tail)
     need(signature == END_SIGNATURE and crc == google_crc32c.value(data[tail : tail + 12]), "tail")
     need(foot_at + length == tail, "place of FOOT")
     _, _, payload = section(data, foot_at, b"FOOT", length)
-    foot = foot_of(payload, coder_of(required), records, maps_at, foot_at)
+    foot = foot_of(payload, required, len(tiles) * maps, after, foot_at)
     book = section(data, foot.book_at, b"BOOK", foot.book_length)[2] if foot.book_at else None
-    return File(data, required, head, tiles, foot.blocks, book, foot.quality)
+    sources: list[dict[str, Any]] = []
+    if foot.sources_at:
+        payload = section(data, foot.sources_at, b"SRCS", foot.sources_length)[2]
+        sources = sources_of(payload, maps, shape[-2:])
+    return File(data, required, head, tiles, foot.blocks, book, foot.quality, sources)
 
 
 class Foot(NamedTuple):
     book_at: int
     book_length: int
+    sources_at: int
+    sources_length: int
     blocks: list[tuple[int, int, int, int]]
     quality: bytes
 
 
-def foot_of(payload: bytes, coder: int, records: int, at: int, foot_at: int) -> Foot:
-    """FOOT, which begins at `foot_at`, of a file whose MAPS sections begin at `at`."""
-    codes = b""
+def foot_of(payload: bytes, features: int, records: int, at: int, foot_at: int) -> Foot:
+    """FOOT, which begins at `foot_at`, of a file whose HEAD ends at `at`."""
+    coder, codes = coder_of(features), b""
+    before = 28 if features & ARCHIVE else 16  # the index
     if coder >= 3:
-        payload, codes = counted_foot(payload, records)
-    book_at, book_length, blocks = unpack("<QII", payload, 0)
+        payload, codes = counted_foot(payload, records, bool(features & ARCHIVE))
+    sources_at = sources_length = 0
+    if features & ARCHIVE:
+        book_at, book_length, sources_at, sources_length, blocks = unpack("<QIQII", payload, 0)
+    else:
+        book_at, book_length, blocks = unpack("<QII", payload, 0)
+    need(sources_at == (at if sources_length else 0), "place of SRCS")
+    at += sources_length
     done, index = 0, []
     for i in range(blocks):
-        offset, length, first, count = unpack("<QIII", payload, 16 + 20 * i)
+        offset, length, first, count = unpack("<QIII", payload, before + 20 * i)
         need((offset, first) == (at, done) and 1 <= count <= 4096, "index")
         index.append((offset, length, first, count))
         at, done = at + length, done + count
@@ -190,31 +208,77 @@ def foot_of(payload: bytes, coder: int, records: int, at: int, foot_at: int) -> 
     elif coder == 1:
         codes, end = stream(payload, 16 + 20 * blocks, 4 * records)
         need(end == len(payload), "FOOT has bytes left over")
-    return Foot(book_at, book_length, index, codes)
+    return Foot(book_at, book_length, sources_at, sources_length, index, codes)
 
 
-def counted_foot(payload: bytes, records: int) -> tuple[bytes, bytes]:
+def counted_foot(payload: bytes, records: int, archive: bool) -> tuple[bytes, bytes]:
     """The fields of FOOT and its index as without feature 8, and the quality."""
-    coder = Coder(payload)
-    fields = lot(coder, 16, "counted")
-    (blocks,) = unpack("<I", fields, 12)
+    coder, before = Coder(payload), 28 if archive else 16
+    fields = lot(coder, before, "counted")
+    (blocks,) = unpack("<I", fields, before - 4)
     need(blocks <= records, "number of MAPS sections")
     planes = lot(coder, 20 * blocks, "counted")
-    codes = b"".join(lot(coder, records, "counted") for _ in range(4))
+    codes = b"" if archive else b"".join(lot(coder, records, "counted") for _ in range(4))
     coder.end()
     return fields + bytes(planes[i * blocks + k] for k in range(blocks) for i in range(20)), codes
+
+
+def sources_of(payload: bytes, maps: int, map_shape: list[int]) -> list[dict[str, Any]]:
+    """What SRCS says of each file."""
+    need(len(payload) <= MOST_SOURCES, "size of SRCS")
+    try:
+        need(0 <= zstandard.frame_content_size(payload) <= MOST_SOURCES, "size of SRCS")
+        found = json.loads(zstandard.ZstdDecompressor().decompress(payload))
+    except (zstandard.ZstdError, ValueError) as error:
+        raise SpecError("SRCS is no JSON in a zstd frame") from error
+    need(isinstance(found, list), "SRCS is no array")
+    first = 0
+    for one in found:
+        need(isinstance(one, dict) and one.keys() == SOURCE_KEYS.keys(), "keys of a source")
+        need(all(type(one[key]) is kind for key, kind in SOURCE_KEYS.items()), "types of a source")
+        texts = (v for v in one.values() if isinstance(v, str))
+        need(all(len(text) <= 1024 and text.isprintable() for text in texts), "a text of a source")
+        shape = one["shape"]
+        need(all(type(n) is int and n >= 1 for n in shape) and 2 <= len(shape) <= 4, "shape of a source")
+        need(shape[-2:] == map_shape and (len(shape) < 4 or shape[1] == 1), "shape of a source")
+        need(one["first"] == first and one["bytes"] >= 0 and len(one["request"]) <= 16, "a source")
+        first += shape[0] if len(shape) > 2 else 1
+    need(not found or first == maps, "maps of the sources")
+    return found
+
+
+SOURCE_KEYS: dict[str, type] = dict.fromkeys(("name", "family", "shard", "sha256"), str)
+SOURCE_KEYS |= {"first": int, "bytes": int, "shape": list, "request": dict}
+
+
+def maps_of(file: File) -> Iterator[tuple[int, int, bytes]]:
+    """(first, count, payload) of each MAPS section."""
+    for at, length, first, count in file.blocks:
+        *place, payload = section(file.data, at, b"MAPS", length)
+        need(place == [first, count], "a MAPS section of other records")
+        yield first, count, payload
+
+
+def quality_stream(payload: bytes, count: int) -> tuple[bytes, int]:
+    """The quality of a block of an archive, and where the kinds begin."""
+    coding, length = unpack("<BI", payload, 0)
+    need(coding == 2 and length <= len(payload) - 5, "a block does not begin with its quality")
+    return adaptive_bytes(payload[5 : 5 + length], [count] * 4, "counted"), 5 + length
 
 
 def quality(path: str | Path) -> tuple[Array, Array]:
     """PSNR in dB (inf: exact) and maximum error (inf: not bounded) of each record, (r,) each."""
     file = parse(path)
-    planes = np.frombuffer(file.quality, np.uint8).reshape(4, -1).astype(float)
+    held = [file.quality]
+    if file.features & ARCHIVE:
+        held = [quality_stream(payload, count)[0] for _, count, payload in maps_of(file)]
+    planes = np.hstack([np.frombuffer(codes, np.uint8).reshape(4, -1) for codes in held]).astype(float)
     psnr, error = planes[0] + 256 * planes[1], planes[2] + 256 * planes[3]
     step = {1: 0.05, 2: 0.25}.get(file.coder, 0.5)
     bias, octave = (1024, 32) if file.coder == 1 else (256, 8)
     with np.errstate(over="ignore"):
         bound = np.where(error == 65535, np.inf, 2 ** ((error - bias) / octave))
-    bound = np.minimum(bound, file.head.get("bound", np.inf))
+    bound = np.where(error == 65535, bound, np.minimum(bound, file.head.get("bound", np.inf)))
     return np.where(psnr == 65535, np.inf, step * psnr), np.where(error == 0, 0, bound)
 
 
@@ -1172,6 +1236,8 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     d, unit = head["codebook"]["latent"], float(head.get("unit", 0))
     plain = d if file.coder < 5 else min(d, PLAIN)
     (offset, scale), (low, high) = head["normalisation"], head["range"]
+    if file.features & ARCHIVE:
+        payload = payload[quality_stream(payload, len(shapes))[1] :]
     data, end = kinds_of(payload, len(shapes), file.features)
     kind = np.frombuffer(data, np.uint8)
     need(all(known(k, file.features) for k in data), "a kind that is not known")
@@ -1242,9 +1308,7 @@ def read(path: str | Path, codebook_path: str | Path | None = None) -> list[Arra
     need(all(book.sha256 == file.head["codebook"]["sha256"] for book in books), "another codebook")
     shapes = [(len(z), len(x)) for z, x in file.tiles]
     records: list[Array] = []
-    for at, length, first, count in file.blocks:
-        *place, payload = section(file.data, at, b"MAPS", length)
-        need(place == [first, count], "a MAPS section of other records")
+    for first, count, payload in maps_of(file):
         records += block(file, payload, [shapes[i % len(shapes)] for i in range(first, first + count)], books)
     dtype, tiles = np.dtype(file.head["dtype"]), len(file.tiles)
     return [assembled(file, records[i : i + tiles], dtype) for i in range(0, len(records), tiles)]

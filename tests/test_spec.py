@@ -6,6 +6,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from itertools import product
@@ -32,6 +33,7 @@ from velcodec import (
     header,
     layer_models,
     layers,
+    manifest,
     modes,
     parts,
     pixels,
@@ -47,8 +49,11 @@ from velcodec import (
 from velcodec.decoders import choice, cosines, faulted, layered, siren, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
+from velcodec.manifest import Source
 from velcodec.modes import Offer
 from velcodec.pixels import Integers, Model
+from velcodec.repair import repair
+from velcodec.request import Request
 from velcodec.soft import Soft
 
 from . import spec_reader
@@ -56,6 +61,7 @@ from . import spec_reader
 Compressed = Callable[..., Path]
 SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
 FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOURTH | container.FEATURE_FIFTH
+ARCHIVE = FIFTH | container.FEATURE_ARCHIVE
 CODERS = dict(zip((0, SECOND, THIRD, FOURTH, FIFTH), header.CODERS, strict=True))  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
@@ -120,14 +126,19 @@ def test_the_reader_of_the_page_reads_what_velcodec_writes(
     path = compressed(array, **options)
     embedded = options.get("embed_codebook") == "always"
     read = spec_reader.read(path, None if embedded or options.get("lossless") else book_path)
+    mode = same_maps_and_quality(path, array, read)
+    if case == "mixed":
+        assert {"exact", "latent-entropy"} <= set(mode)
+        assert mode[4] == "exact"
+
+
+def same_maps_and_quality(path: Path, array: NDArray[Any], read: list[NDArray[Any]]) -> tuple[str, ...]:
+    """Check what the page's reader gives of a file of an array against velcodec's; the mode of each map."""
     restored = velcodec.decompress(path)
     assert restored.shape == array.shape
     restored = restored.reshape(-1, *array.shape[-2:])
     with velcodec.open(path) as archive:
         quality, scale = archive.quality, archive.header.scale
-    if case == "mixed":
-        assert {"exact", "latent-entropy"} <= set(quality.mode)
-        assert quality.mode[4] == "exact"
     assert len(read) == len(restored)
     drift = velcodec.load_codebook().drift * scale
     for mine, theirs, mode in zip(read, restored, quality.mode, strict=True):
@@ -141,6 +152,7 @@ def test_the_reader_of_the_page_reads_what_velcodec_writes(
     psnr, error = spec_reader.quality(path)
     np.testing.assert_allclose(psnr, quality.psnr, rtol=1e-14)
     np.testing.assert_allclose(error, quality.max_error, rtol=1e-14)
+    return quality.mode
 
 
 # The adaptive modes, on small maps: the page's reader is slow
@@ -673,6 +685,225 @@ def test_tiles_lie_where_the_page_says() -> None:
             assert windows == [(z, x) for z in rows for x in columns]
 
 
+# Archives
+
+
+def archived(
+    path: Path,
+    array: NDArray[Any],
+    sources: Sequence[Source],
+    embed: str = "never",
+    tile: tuple[int, int] | None = None,
+    **asked: Any,
+) -> Path:
+    """Write an archive of the maps of some files."""
+    request, book, ranges = Request(effort=0, **asked), velcodec.load_codebook(), writer.ranges_of(array)
+    span = float(array.min()), float(array.max())
+    head = writer.header_for(array.shape, array.dtype, span, request, book)
+    head = replace(head, archive=True, tile=tile or head.tile)
+    with writer.Writer(path, head, False, sources) as made:
+        writer.write_maps(made, array, ranges, head, request, book, torch.device("cpu"))
+        made.finish(book, embed)
+    return path
+
+
+def sources_of(shapes: Sequence[tuple[int, ...]]) -> list[Source]:
+    """Files of some shapes, one after another."""
+    found, first = [], 0
+    for i, shape in enumerate(shapes):
+        name = f"FlatVel_A/mod\u00e8le/model{i}.npy" if i else "more maps.h5:/a/v"
+        family, shard = manifest.named(name)
+        found.append(
+            Source(name, family, shard, first, shape, f"{i:064x}", 10**10 * i, {"psnr": 35.0, "more": [i]})
+        )
+        first += found[-1].maps
+    return found
+
+
+@pytest.mark.parametrize("asked", [LOSSLESS, {"psnr": 35.0}, {"psnr": 60.0}, LATENT], ids=str)
+def test_the_reader_of_the_page_reads_archives(
+    asked: dict[str, Any], tmp_path: Path, book_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three files, in three blocks; without an axis between, and with one."""
+    monkeypatch.setattr(writer, "BLOCK_MAPS", 5)
+    monkeypatch.setattr(writer, "LATENT_BLOCK_MAPS", 5)
+    array, sources = (
+        synth.generate("CurveVel_A", 12, 70, seed=1),
+        sources_of([(7, 70, 70), (70, 70), (4, 1, 70, 70)]),
+    )
+    if asked is LATENT or asked is LOSSLESS:
+        array = array[:, None]
+    path = archived(tmp_path / "a.vlz", array, sources, **asked)
+    file = spec_reader.parse(path)
+    assert file.features == ARCHIVE | (0 if asked is LATENT else container.FEATURE_MODES)
+    assert [count for *_, count in file.blocks] == [5, 5, 2]
+    assert list(file.sources) == [source.to_json() for source in sources]
+    with velcodec.open(path) as archive:
+        assert archive.sources == tuple(sources)
+    read = spec_reader.read(path, None if asked is LOSSLESS else book_path)
+    same_maps_and_quality(path, array, read)
+    if asked is LOSSLESS:
+        assert np.stack(read).tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("asked", [LOSSLESS, {"psnr": 40.0}], ids=str)
+def test_the_reader_of_the_page_reads_archives_of_tiles(asked: dict[str, Any], tmp_path: Path) -> None:
+    """Quality is of each tile; sources count maps."""
+    array = maps_of("Style_A", "FlatFault_A")[:, :21, :13]
+    sources = sources_of([(21, 13), (1, 21, 13)])
+    path = archived(tmp_path / "a.vlz", array, sources, tile=(9, 9), **asked)
+    file = spec_reader.parse(path)
+    assert file.features == ARCHIVE | container.FEATURE_MODES | container.FEATURE_TILES
+    assert [count for *_, count in file.blocks] == [1] * 12
+    assert list(file.sources) == [source.to_json() for source in sources]
+    assert np.stack(spec_reader.read(path)).tobytes() == velcodec.decompress(path).tobytes()
+    psnr, error = spec_reader.quality(path)
+    with velcodec.open(path) as archive:
+        assert archive.sources == tuple(sources)
+        assert error.reshape(2, 6).max(1).tolist() == archive.quality.max_error.tolist()
+        assert (psnr.reshape(2, 6).min(1) <= archive.quality.psnr).all()
+
+
+@pytest.mark.parametrize("embed", ["never", "always"])
+def test_the_reader_of_the_page_reads_archives_with_and_without_sources(embed: str, tmp_path: Path) -> None:
+    array = synth.generate("CurveVel_A", 2, seed=5)[:, :20, :20]
+    for name, sources in (("with", sources_of([(2, 20, 20)])), ("without", [])):
+        path = archived(tmp_path / name, array, sources, embed, **LOSSLESS)
+        data, file = path.read_bytes(), spec_reader.parse(path)
+        assert (file.book is None) == (embed == "never")
+        assert list(file.sources) == [source.to_json() for source in sources]
+        assert np.stack(spec_reader.read(path)).tobytes() == array.tobytes()
+        with velcodec.open(path) as archive:
+            assert archive.sources == tuple(sources)
+            offset, length = archive._footer.sources
+        assert (offset > 0) == (length > 0) == bool(sources)
+        if not sources:
+            continue
+        changed = tmp_path / "changed"
+        changed.write_bytes(data[: offset + 30] + bytes([data[offset + 30] ^ 1]) + data[offset + 31 :])
+        with velcodec.open(changed) as archive, pytest.raises(velcodec.FormatError, match="checksum"):
+            _ = archive.sources
+        with pytest.raises(spec_reader.SpecError, match="checksum"):
+            spec_reader.parse(changed)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_of_what_a_repair_has_lost_no_bound_is_known(
+    archive: bool, compressed: Compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "BLOCK_MAPS", 2)
+    array, asked, sources = sheared("<f4").repeat(2, 0), {"max_error": 7.0}, sources_of([(6, 30, 18)])
+    path = archived(tmp_path / "a.vlz", array, sources, **asked) if archive else compressed(array, **asked)
+    data, (at, length, *_) = bytearray(path.read_bytes()), spec_reader.parse(path).blocks[1]
+    data[at + length // 2] ^= 1
+    path.write_bytes(data)
+    repaired = tmp_path / "repaired.vlz"
+    repair(path, repaired)
+    same_maps_and_quality(repaired, array, read := spec_reader.read(repaired))
+    psnr, error = spec_reader.quality(repaired)
+    assert psnr[2:4].tolist() == [0, 0]
+    assert np.isinf(error).tolist() == [False, False, True, True, False, False]
+    assert [bool(np.isnan(m).all()) for m in read] == np.isinf(error).tolist()
+    assert error[[0, 1, 4, 5]].max() <= asked["max_error"]
+    assert list(spec_reader.parse(repaired).sources) == ([s.to_json() for s in sources] if archive else [])
+
+
+def both_read_sources(payload: bytes, maps: int, side: tuple[int, int]) -> bool:
+    """Whether both readers take a payload of SRCS, and the same of it, or neither does."""
+    try:
+        theirs = manifest.from_json(container.unpack_sources(payload), maps, side)
+    except velcodec.FormatError:
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.sources_of(payload, maps, list(side))
+        return False
+    assert spec_reader.sources_of(payload, maps, list(side)) == [source.to_json() for source in theirs]
+    return True
+
+
+def test_both_readers_take_the_same_sources() -> None:
+    maps, side, packed = 8, (5, 6), container.pack_sources
+    one, two, three = (s.to_json() for s in sources_of([(5, 5, 6), (5, 6), (2, 1, 5, 6)]))
+    most = {str(i): None for i in range(manifest.MAX_REQUEST)}
+    taken: list[dict[str, Any]] = [{}, {"family": "", "shard": "", "bytes": 0}, {"request": most}]
+    for more in (*taken, {"request": {}}, {"name": "m" * manifest.MAX_NAME}):
+        assert both_read_sources(packed([one, {**two, **more}, three]), maps, side)
+    assert both_read_sources(packed([]), maps, side)
+    refused: list[Any] = [
+        [one, two],
+        [two, one, three],
+        [one, three, two],
+        [one, two, three, {**two, "first": 8}],
+    ]
+    refused += [one, [[one]], [one, None, three], [one, "two", three], [one, {**two, "more": 1}, three]]
+    refused += [[one, {k: v for k, v in two.items() if k != key}, three] for key in two]
+    wrong: dict[str, list[Any]] = {
+        **dict.fromkeys(("name", "family", "shard", "sha256"), [7, None, ["a"], "a\n", "\ud800"]),
+        "first": [4, 6, 5.0, True, "5", None],
+        "bytes": [-1, 1.0, "1", None],
+        "shape": [
+            [],
+            [6],
+            [6, 5],
+            [5, 6.0],
+            [1, 2, 5, 6],
+            [0, 5, 6],
+            [True, 5, 6],
+            [1, 1, 1, 5, 6],
+            5,
+            "56",
+            None,
+        ],
+        "request": [[], None, "psnr", {**most, "more": 1}],
+    }
+    wrong["name"] = [*wrong["name"], "m" * (manifest.MAX_NAME + 1)]
+    assert wrong.keys() == two.keys()
+    refused += [[one, {**two, key: value}, three] for key, values in wrong.items() for value in values]
+    for found in refused:
+        assert not both_read_sources(packed(found), maps, side)
+    for counted in (maps - 1, maps + 1):
+        assert not both_read_sources(packed([one, two, three]), counted, side)
+    assert not both_read_sources(packed([one, two, three]), maps, side[::-1])
+    whole, text = packed([one, two, three]), json.dumps([one, two, three]).encode()
+    larger = whole[:4] + b"\xe0" + struct.pack("<Q", container.MAX_SOURCES + 1) + whole[-20:]
+    unsized = zstandard.ZstdCompressor(write_content_size=False).compress(text)
+    assert both_read_sources(zstandard.ZstdCompressor().compress(text), maps, side)
+    for payload in (b"", whole[:3], whole[:-1], whole[: len(whole) // 2], larger, unsized, text):
+        assert not both_read_sources(payload, maps, side)
+    for data in (b"", text[:-1], b"[", b"\xff", text.replace(b"FlatVel_A", b"FlatVel\xff")):
+        assert not both_read_sources(zstandard.ZstdCompressor().compress(data), maps, side)
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_both_readers_read_the_same_quality_of_a_block(count: int) -> None:
+    rng = np.random.default_rng(count)
+    codes = rng.choice([0, 70, 255, 256, 65535], (2, count)).astype(np.uint16)
+    payload = container.pack_quality(*codes)
+    planes, at = spec_reader.quality_stream(payload + b"more", count)
+    *theirs, rest = container.unpack_quality(payload + b"more", count)
+    np.testing.assert_array_equal(theirs, codes)
+    assert (at, rest) == (len(payload), b"more")
+    assert planes == b"".join(((c >> s) & 255).astype(np.uint8).tobytes() for c in codes for s in (0, 8))
+    size = len(payload) - container.STREAM.size
+    for damaged in (
+        b"",
+        payload[:4],
+        payload[:-1],
+        b"\1" + payload[1:],
+        container.pack_stream(planes),
+        container.STREAM.pack(container.CODING_ADAPTIVE, size - 1) + payload[5:],
+        container.STREAM.pack(container.CODING_ADAPTIVE, size + 4) + payload[5:] + bytes(4),
+    ):
+        try:
+            *theirs, rest = container.unpack_quality(damaged, count)
+        except velcodec.FormatError:
+            with pytest.raises(spec_reader.SpecError):
+                spec_reader.quality_stream(damaged, count)
+        else:  # the last byte may not matter
+            planes, at = spec_reader.quality_stream(damaged, count)
+            assert planes == b"".join(container.quality_planes(*theirs))
+            assert rest == damaged[at:]
+
+
 # Streams by themselves: places that no file above may come to
 
 
@@ -1035,24 +1266,30 @@ def test_both_readers_read_the_same_quality(
         )
 
 
-def some_footers(rng: np.random.Generator) -> Iterator[container.Footer]:
-    """Of one block and of more, with a codebook and without."""
-    for counts, book in (([1], 0), ([7, 1, 30], 5000), (rng.integers(1, 5, 20).tolist(), 0)):
+def some_footers(rng: np.random.Generator, features: int) -> Iterator[container.Footer]:
+    """Of one block and of more, with a codebook and without; of an archive, with sources and without."""
+    archive = bool(features & container.FEATURE_ARCHIVE)
+    sizes = [([1], 0, 0), ([7, 1, 30], 5000, 0), (rng.integers(1, 5, 20).tolist(), 0, 0)]
+    sizes += [([3, 4], 5000, 700), ([2], 0, 1 << 20)] if archive else []
+    for counts, book, sources in sizes:
         lengths = rng.integers(20, 1 << 20, len(counts)).tolist()
-        ends, firsts = np.cumsum([300, *lengths]).tolist(), np.cumsum([0, *counts]).tolist()
+        ends, firsts = np.cumsum([300 + sources, *lengths]).tolist(), np.cumsum([0, *counts]).tolist()
         entries = [container.Entry(*e) for e in zip(ends[:-1], lengths, firsts[:-1], counts, strict=True)]
         psnr = rng.integers(0, 900, firsts[-1]).astype(np.uint16)
         error = rng.choice([0, 300, 65535], firsts[-1]).astype(np.uint16)
-        yield container.Footer(entries, (ends[-1] if book else 0, book), psnr, error)
+        if archive:
+            psnr = error = np.empty(0, np.uint16)
+        places = [(at if size else 0, size) for at, size in ((ends[-1], book), (300, sources))]
+        yield container.Footer(entries, places[0], psnr, error, places[1])
 
 
-@pytest.mark.parametrize("features", CODERS)
+@pytest.mark.parametrize("features", [*CODERS, ARCHIVE])
 def test_both_readers_read_the_same_footers(features: int) -> None:
-    rng, coder = np.random.default_rng(20), spec_reader.coder_of(features)
+    rng = np.random.default_rng(20)
 
     def mine(data: bytes, records: int, end: int) -> spec_reader.Foot | None:
         try:
-            return spec_reader.foot_of(data, coder, records, 300, end)
+            return spec_reader.foot_of(data, features, records, 300, end)
         except (spec_reader.SpecError, zstandard.ZstdError):
             return None
 
@@ -1063,17 +1300,19 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
             return None
         index = [(e.offset, e.length, e.first, e.count) for e in found.entries]
         codes = np.stack([found.psnr, found.error]).astype("<u2").view(np.uint8).reshape(2, -1, 2)
-        return spec_reader.Foot(*found.book, index, codes.transpose(0, 2, 1).tobytes())
+        return spec_reader.Foot(*found.book, *found.sources, index, codes.transpose(0, 2, 1).tobytes())
 
     changed = 0
-    for footer in some_footers(rng):
-        packed, records = container.pack_footer(footer, features), len(footer.psnr)
+    for footer in some_footers(rng, features):
+        packed, records = container.pack_footer(footer, features), sum(e.count for e in footer.entries)
         end = footer.entries[-1].offset + footer.entries[-1].length + footer.book[1]
+        begin = footer.entries[0].offset
         found = mine(packed, records, end)
         assert found is not None
         assert found == theirs(packed, end)
         assert found.blocks == [(e.offset, e.length, e.first, e.count) for e in footer.entries]
         assert (found.book_at, found.book_length) == footer.book
+        assert (found.sources_at, found.sources_length) == footer.sources
         assert mine(packed, records + 1, end) is mine(packed, records - 1, end) is None
         half = packed[: len(packed) // 2]
         for damaged in (half, packed + bytes(4), half + packed, b"", b"\xff" * len(packed)):
@@ -1084,16 +1323,22 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
             found = mine(damaged, records, end)  # wants no gaps, which a reader need not
             assert found is None or found == theirs(damaged, end)
             changed += found is not None
-    assert changed > 0
+        for place in ((end, 20), (begin - 10, 20), (0, 20), (1 << 63, 20)) if features == ARCHIVE else ():
+            wrong = container.pack_footer(replace(footer, sources=place), features)
+            assert mine(wrong, records, end) is theirs(wrong, end) is None
+    assert changed > 0 or features == ARCHIVE  # with no codes in it, no byte of it can be another
 
 
-@pytest.mark.parametrize("name", ["v0.1.0/lossless-i2", "v0.3.0/layered", ""])
+@pytest.mark.parametrize("name", ["v0.1.0/lossless-i2", "v0.3.0/layered", "", "archive"])
 def test_both_readers_refuse_features_that_the_file_has_not(
     name: str, compressed: Compressed, tmp_path: Path
 ) -> None:
-    """No checksum covers these bits; among the others are feature 8 without 4, 16 without 8 and 32 without 16."""
+    """No checksum covers these bits; among others are 8 without 4, 16 without 8, 32 without 16, 64 without 32."""
     array = synth.generate("CurveVel_A", 1, seed=5)[0, :20, :20]
-    path = GOLDEN[0].parents[1] / f"{name}.vlz" if name else compressed(array, lossless=True)
+    if name == "archive":
+        path = archived(tmp_path / "a.vlz", array[None], sources_of([(20, 20)]), lossless=True)
+    else:
+        path = GOLDEN[0].parents[1] / f"{name}.vlz" if name else compressed(array, lossless=True)
     data, changed = path.read_bytes(), tmp_path / "changed.vlz"
     own = container.unpack_prologue(data[:16])
     for features in range(2 * (container.KNOWN_REQUIRED_FEATURES + 1)):
@@ -1312,15 +1557,17 @@ def test_prologue() -> None:
         (container.FEATURE_THIRD, "third"),
         (container.FEATURE_FOURTH, "fourth"),
         (container.FEATURE_FIFTH, "fifth"),
+        (container.FEATURE_ARCHIVE, "archive"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive = (bit for bit, _ in named[2:])
     stated = (
         f"**coder 5** with features {second}, {third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and "
         f"{fourth}, of **coder 3** with {second} and {third}, of **coder 2** with {second} alone, of **coder 1** with "
-        f"none of them; {third} without {second}, {fourth} without {third} and {fifth} without {fourth} are refused."
+        f"none of them; {third} without {second}, {fourth} without {third}, {fifth} without {fourth} and {archive} "
+        f"without {fifth} are refused."
     )
     assert stated in " ".join(PAGE.split())
     assert [sum(bit for bit, _ in named[2 : 2 + k]) for k in range(len(header.CODERS))] == list(CODERS)
@@ -1328,6 +1575,8 @@ def test_prologue() -> None:
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
     assert features[5][2].startswith("coder 5: records of kinds 1 and 2 hold at most 256 numbers")
     assert (container.KIND_INT8, container.KIND_FP16, container.PLAIN) == (1, 2, 256)
+    assert f"An **archive** is a file with feature {archive}." in " ".join(PAGE.split())
+    assert archive == spec_reader.ARCHIVE
     assert rows[3][3].endswith("none is defined, 0")
     assert struct.unpack(layout([row[1] for row in rows]), container.pack_prologue())[3:] == (
         0,
@@ -1349,7 +1598,7 @@ def test_sections() -> None:
     (rows,) = tables("Sections")
     check_fields(rows, container.SECTION)
     assert says("Sections", f"a header of {container.SECTION.size} bytes")
-    tags = {container.TAG_HEADER, container.TAG_MAPS, container.TAG_CODEBOOK, container.TAG_FOOTER}
+    tags = {tag for name, tag in vars(container).items() if name.startswith("TAG_")}
     assert set(re.findall(r"\b[A-Z]{4}\b", rows[0][2])) - {"ASCII"} == {tag.decode() for tag in tags}
     assert rows[3][2] == f"length of the payload in bytes, at most {container.MAX_PAYLOAD}"
     made = container.pack_section(container.Section(b"MAPS", 3, 5, b"payload"))
@@ -1365,7 +1614,7 @@ def a_header(**changes: Any) -> dict[str, Any]:
 def test_head() -> None:
     (rows,) = tables("HEAD")
     keys = {row[0]: row[1] for row in rows}
-    optional = {"unit": 0.5, "tile": [20, 30, 10], "axis": 1, "bound": 2.5}
+    optional = {"unit": 0.5, "tile": [20, 30, 10], "axis": 1, "bound": 2.5, "archive": True}
     assert set(keys) == set(a_header()) | set(optional)
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
@@ -1483,6 +1732,12 @@ def test_limits_of_head() -> None:
     assert accepts(tile=[21, 20, 10])
     assert not accepts(tile=[21, 20, 11])
     assert not accepts(tile=[0, 20, 0])
+    assert accepts(archive=True)
+    assert accepts(archive=True, shape=[4, 1, 3, 4])
+    assert not accepts(archive=True, shape=[3, 4])
+    assert not accepts(archive=1)
+    for coder in header.CODERS[:4]:
+        assert not accepts(archive=True, coder=coder)
     records = int(re.findall(r"n x tiles at most (\d+)", keys["tile"])[0])
     for more in (0, 1):
         assert accepts(shape=[records // 2 + more, 1, 2], tile=[1, 1, 0]) == (not more)
@@ -1494,7 +1749,7 @@ def test_maps() -> None:
     assert int(streams[2][0]) == container.STREAM.size
     assert streams[0][2] == (
         f"coding: {container.CODING_RAW} raw, {container.CODING_ZSTD} zstd, "
-        f"{container.CODING_ADAPTIVE} adaptive bytes (section 9.4), of kinds alone and from coder 2 on"
+        f"{container.CODING_ADAPTIVE} adaptive bytes (section 9.4), of quality, and of kinds from coder 2 on"
     )
     numbers = {
         name.removeprefix("KIND_").lower().replace("_", " "): number
@@ -1521,6 +1776,10 @@ def test_maps() -> None:
     assert says("MAPS", f"those of the eight streams {', '.join(order[1:])} whose bit is in the mask")
     assert container.PRESENT.format == "<H"
     assert says("MAPS", f"stored in blocks of 1 to {container.MAX_BLOCK_MAPS}, one MAPS section each")
+    assert says(
+        "MAPS",
+        f"before the kinds, and all else follows as it would without. Its coding is {container.CODING_ADAPTIVE};",
+    )
     assert says("MAPS", f"**entropy**: coding {container.CODING_RAW};")
     assert says("MAPS", f"With D numbers a latent, and P = D, but in coder 5 P = min(D, {container.PLAIN}):")
     assert spec_reader.PLAIN == container.PLAIN
@@ -1531,8 +1790,16 @@ def test_maps() -> None:
 
 
 def test_foot_and_tail() -> None:
-    foot, codes, tail = tables("FOOT and tail")
+    foot, archive, codes, tail, _ = tables("FOOT and tail")
     check_fields(foot[:3], container.FOOTER)
+    check_fields(archive[:5], container.FOOTER_ARCHIVE)
+    assert archive[5] == [str(container.FOOTER_ARCHIVE.size), f"b x {container.INDEX.size} bytes", "index"]
+    assert says("FOOT and tail", f"there are {container.FOOTER_ARCHIVE.size} bytes before the index.")
+    assert [row[2] for row in archive] == [
+        *(row[2] for row in foot[:2]),
+        *(row[2].replace("BOOK", "SRCS") for row in foot[:2]),
+        *(row[2] for row in foot[2:4]),
+    ]
     start, entry = container.FOOTER.size, container.INDEX.size
     assert foot[3] == [str(start), f"b x {entry} bytes", "index"]
     assert foot[4] == [f"{start} + {entry} b", "to the end", "quality"]
@@ -1568,7 +1835,26 @@ def test_foot_and_tail() -> None:
     )
     assert says("FOOT and tail", "then their second bytes, and so on to their twentieth.")
     assert entry == 20
+    assert says("FOOT and tail", f"it holds as well, but for records with error {container.ERROR_UNBOUNDED}:")
     assert codes[4][1].startswith(f"the maximum error is at most {errors[0]} 1, {errors[1]} 2, in the")
+
+
+def test_sources() -> None:
+    title = container.TAG_SOURCES.decode()
+    (keys,) = tables(title)
+    made = sources_of([(2, 5, 6)])[0].to_json()
+    assert {row[0] for row in keys} == made.keys() == spec_reader.SOURCE_KEYS.keys()
+    assert all(type(made[key]) is kind for key, kind in spec_reader.SOURCE_KEYS.items())
+    texts = [row[0] for row in keys if isinstance(made[row[0]], str)]
+    stated = f"{', '.join(texts[:-1])} and {texts[-1]} are texts of at most {manifest.MAX_NAME} printable characters"
+    assert says(title, stated)
+    assert f"an object of at most {manifest.MAX_REQUEST} keys:" in dict(keys)["request"]
+    most = container.MAX_SOURCES
+    assert says(
+        title, f"payload, at most {most} bytes, is a zstd frame, of at most {most} bytes as well, of a JSON"
+    )
+    assert most == spec_reader.MOST_SOURCES
+    assert manifest.named("CurveVel_A/vel7_1_3.npy") == ("CurveVel_A", "7_1_3")
 
 
 def test_entropy_coder() -> None:
