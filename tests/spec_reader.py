@@ -8,6 +8,7 @@ import bisect
 import hashlib
 import json
 import math
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -223,20 +224,25 @@ def counted_foot(payload: bytes, records: int, archive: bool) -> tuple[bytes, by
     return fields + bytes(planes[i * blocks + k] for k in range(blocks) for i in range(20)), codes
 
 
+def no_json(name: str) -> None:
+    raise SpecError(f"{name} is no JSON")
+
+
 def sources_of(payload: bytes, maps: int, map_shape: list[int]) -> list[dict[str, Any]]:
     """What SRCS says of each file."""
     need(len(payload) <= MOST_SOURCES, "size of SRCS")
     try:
         need(0 <= zstandard.frame_content_size(payload) <= MOST_SOURCES, "size of SRCS")
-        found = json.loads(zstandard.ZstdDecompressor().decompress(payload))
+        found = json.loads(zstandard.ZstdDecompressor().decompress(payload), parse_constant=no_json)
     except (zstandard.ZstdError, ValueError) as error:
         raise SpecError("SRCS is no JSON in a zstd frame") from error
     need(isinstance(found, list), "SRCS is no array")
     first = 0
     for one in found:
-        need(isinstance(one, dict) and one.keys() == SOURCE_KEYS.keys(), "keys of a source")
+        need(isinstance(one, dict) and one.keys() >= SOURCE_KEYS.keys(), "keys of a source")
         need(all(type(one[key]) is kind for key, kind in SOURCE_KEYS.items()), "types of a source")
-        texts = (v for v in one.values() if isinstance(v, str))
+        need(re.fullmatch("[0-9a-f]{64}", one["sha256"]) is not None, "SHA-256 of a source")
+        texts = (one[key] for key, kind in SOURCE_KEYS.items() if kind is str)
         need(all(len(text) <= 1024 and text.isprintable() for text in texts), "a text of a source")
         shape = one["shape"]
         need(all(type(n) is int and n >= 1 for n in shape) and 2 <= len(shape) <= 4, "shape of a source")
@@ -244,7 +250,7 @@ def sources_of(payload: bytes, maps: int, map_shape: list[int]) -> list[dict[str
         need(one["first"] == first and one["bytes"] >= 0 and len(one["request"]) <= 16, "a source")
         first += shape[0] if len(shape) > 2 else 1
     need(not found or first == maps, "maps of the sources")
-    return found
+    return [{key: one[key] for key in SOURCE_KEYS} for one in found]
 
 
 SOURCE_KEYS: dict[str, type] = dict.fromkeys(("name", "family", "shard", "sha256"), str)

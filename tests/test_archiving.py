@@ -174,6 +174,12 @@ def test_repair_keeps_what_is_good(made: Path, tmp_path: Path, damage: str) -> N
             assert (archive.quality.psnr[lost] == 0).all()
             assert np.isinf(archive.quality.max_error[lost]).all()
         assert archive.sources == (() if damage == "sources" else sources)
+    if damage == "sources":
+        assert "damaged" in bad("verify", tmp_path / "broken.vlz", code=1)
+        assert "does not say what files" in bad(
+            "merge", tmp_path / "whole.vlz", made / "a.vlz", tmp_path / "b.vlz"
+        )
+        assert "does not say what files" in bad("append", tmp_path / "whole.vlz", made / "maps")
     assert (tmp_path / "broken.vlz").read_bytes() == data
 
 
@@ -323,6 +329,9 @@ def test_what_cannot_be_archived_says_so(made: Path, tmp_path: Path) -> None:
         "archive", tmp_path / "a.npy", tmp_path / "o.vlz", "--lossless", "--psnr", 30
     )
     assert "exists" in bad("archive", made / "maps", made / "a.vlz")
+    np.save(tmp_path / "a\nb.npy", np.full((2, 70, 70), 2000, np.float32))
+    assert "rename the file" in bad("archive", tmp_path / "a\nb.npy", tmp_path / "o.vlz")
+    (tmp_path / "a\nb.npy").unlink()
     (tmp_path / "empty").mkdir()
     assert "nothing to archive" in bad("archive", tmp_path / "empty", tmp_path / "o.vlz")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "b.npy", "c.npy", "empty"]
@@ -354,11 +363,12 @@ SOURCE = Source("FlatVel_A/model1.npy", "FlatVel_A", "1", 0, (5, 1, 70, 70), "0"
     [
         {"first": 1}, {"first": "0"}, {"shape": [4, 1, 70, 70]}, {"shape": [5, 2, 70, 70]}, {"shape": [5, 1, 70, 71]},
         {"shape": 5}, {"name": 3}, {"name": "a" * 2000}, {"name": "a\nb"}, {"bytes": -1}, {"bytes": True},
-        {"request": []}, {"more": 1},
+        {"request": []}, {"sha256": "0" * 63}, {"sha256": "A" * 64},
     ],
 )  # fmt: skip
 def test_lists_of_sources_that_are_wrong(change: dict[str, object]) -> None:
     assert manifest.from_json([SOURCE.to_json()], 5, (70, 70)) == (SOURCE,)
+    assert manifest.from_json([{**SOURCE.to_json(), "more": 1}], 5, (70, 70)) == (SOURCE,)
     with pytest.raises(velcodec.FormatError):
         manifest.from_json([{**SOURCE.to_json(), **change}], 5, (70, 70))
 

@@ -825,7 +825,7 @@ def test_both_readers_take_the_same_sources() -> None:
     one, two, three = (s.to_json() for s in sources_of([(5, 5, 6), (5, 6), (2, 1, 5, 6)]))
     most = {str(i): None for i in range(manifest.MAX_REQUEST)}
     taken: list[dict[str, Any]] = [{}, {"family": "", "shard": "", "bytes": 0}, {"request": most}]
-    for more in (*taken, {"request": {}}, {"name": "m" * manifest.MAX_NAME}):
+    for more in (*taken, {"request": {}}, {"name": "m" * manifest.MAX_NAME}, {"more": 1}):
         assert both_read_sources(packed([one, {**two, **more}, three]), maps, side)
     assert both_read_sources(packed([]), maps, side)
     refused: list[Any] = [
@@ -834,7 +834,7 @@ def test_both_readers_take_the_same_sources() -> None:
         [one, three, two],
         [one, two, three, {**two, "first": 8}],
     ]
-    refused += [one, [[one]], [one, None, three], [one, "two", three], [one, {**two, "more": 1}, three]]
+    refused += [one, [[one]], [one, None, three], [one, "two", three]]
     refused += [[one, {k: v for k, v in two.items() if k != key}, three] for key in two]
     wrong: dict[str, list[Any]] = {
         **dict.fromkeys(("name", "family", "shard", "sha256"), [7, None, ["a"], "a\n", "\ud800"]),
@@ -869,7 +869,7 @@ def test_both_readers_take_the_same_sources() -> None:
     assert both_read_sources(zstandard.ZstdCompressor().compress(text), maps, side)
     for payload in (b"", whole[:3], whole[:-1], whole[: len(whole) // 2], larger, unsized, text):
         assert not both_read_sources(payload, maps, side)
-    for data in (b"", text[:-1], b"[", b"\xff", text.replace(b"FlatVel_A", b"FlatVel\xff")):
+    for data in (b"", text[:-1], b"[", b"[NaN]", b"\xff", text.replace(b"FlatVel_A", b"FlatVel\xff")):
         assert not both_read_sources(zstandard.ZstdCompressor().compress(data), maps, side)
 
 

@@ -60,6 +60,7 @@ class Archive:
         self._codebook: Codebook | None = None
         self._kept: OrderedDict[int, Records] = OrderedDict()
         self._sources: tuple[Source, ...] | None = None
+        self._seen: tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint16]] | None = None
         try:
             self._file: BinaryIO = self.path.open("rb")
         except OSError as error:
@@ -200,18 +201,29 @@ class Archive:
         """The quality codes of every record."""
         if not self.header.archive:
             return self._footer.psnr, self._footer.error
-        parts = [
-            container.unpack_quality(self._section(e).payload, e.count)[:2] for e in self._footer.entries
-        ]
-        psnr, error = (np.concatenate(codes) for codes in zip(*parts, strict=True))
-        return psnr, error
+        return self._looked()[1:]
 
     def _modes(self) -> list[str]:
         """The mode of every record."""
-        modes = []
-        for entry in self._footer.entries:
-            modes += [mode_name(int(k)) for k in self._kinds(self._payload(entry), entry)]
-        return modes
+        return [mode_name(int(kind)) for kind in self._looked()[0]]
+
+    def _looked(self) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint16]]:
+        """The kind of every record, and of an archive the quality codes; every block is read for it, once."""
+        with self._lock:
+            if self._seen is None:
+                kinds, psnr, error = [], [], []
+                for entry in self._footer.entries:
+                    payload = self._section(entry).payload
+                    if self.header.archive:
+                        p, e, payload = container.unpack_quality(payload, entry.count)
+                        psnr.append(p)
+                        error.append(e)
+                    kinds.append(self._kinds(payload, entry))
+                none = np.empty(0, np.uint16)
+                self._seen = (
+                    np.concatenate(kinds), np.concatenate([none, *psnr]), np.concatenate([none, *error]),
+                )  # fmt: skip
+            return self._seen
 
     def info(self) -> dict[str, Any]:
         """What `velcodec info --json` prints."""
@@ -374,6 +386,7 @@ class Archive:
         """Read and decode every section. Raises FormatError at the first that is damaged, CodebookError."""
         if self._footer.book[1]:
             _ = self.codebook
+        _ = self.sources
         for entry in self._footer.entries:
             records = self._parse(entry)
             coded = [r for r in range(entry.count) if has_latent(int(records.kinds[r]))]

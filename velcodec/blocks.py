@@ -1,7 +1,7 @@
 """The payload of a MAPS section <-> its streams: the kinds of its records, and what is stored of each.
 
 Streams are kinds, entropy, int8, fp16, exact and, with the modes feature, layers, edges, smooth, residual; each is
-{coding, stored length, bytes}.
+{coding, stored length, bytes}. The quality that a payload of an archive begins with is container.py's.
 """
 
 from collections.abc import Sequence

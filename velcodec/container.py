@@ -31,12 +31,12 @@ PROLOGUE = struct.Struct("<8sHHHH")  # signature, format version, required featu
 SECTION = struct.Struct("<4sIIII")  # tag, first map, count of maps, payload length, CRC32C
 TAIL = struct.Struct("<QII8s")  # offset of FOOT, length of FOOT with its header, CRC32C, end signature
 STREAM = struct.Struct("<BI")  # coding, stored length
-FOOTER_ARCHIVE = struct.Struct("<QIQII")  # the same, with offset and length of SRCS before the number
 PRESENT = struct.Struct("<H")  # bit i: stream i after the kinds is there
 INDEX = struct.Struct("<QIII")  # offset, length with header, first map, count of maps
 FOOTER = struct.Struct(
     "<QII"
 )  # offset and length of BOOK with its header (0, 0: none), number of MAPS sections
+FOOTER_ARCHIVE = struct.Struct("<QIQII")  # the same, with offset and length of SRCS before the number
 
 TAG_HEADER = b"HEAD"
 TAG_CODEBOOK = b"BOOK"
@@ -99,7 +99,7 @@ HEADER_DICTIONARY_5 = (
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
-MAX_SOURCES = 1 << 28  # bytes of SRCS, unpacked
+MAX_SOURCES = 1 << 28  # bytes of SRCS, packed or not
 MAX_PAYLOAD = (1 << 31) - 1
 MAX_BLOCK_MAPS = 4096
 MAX_MAPS = 1 << 31
@@ -412,13 +412,17 @@ def pack_sources(sources: Sequence[dict[str, Any]]) -> bytes:
     return zstandard.ZstdCompressor(level=19, write_content_size=True).compress(data)
 
 
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
 def unpack_sources(payload: bytes) -> list[Any]:
     """The payload of SRCS to what it lists; what that means is checked by manifest.py."""
     try:
         size = zstandard.frame_content_size(payload)
         if not 0 <= size <= MAX_SOURCES:
             raise FormatError("the list of sources is larger than there can be")
-        found = json.loads(_decompress(payload, size).decode())
+        found = json.loads(_decompress(payload, size).decode(), parse_constant=_refused)
     except (zstandard.ZstdError, ValueError, RecursionError) as error:
         raise FormatError("the list of sources is damaged") from error
     if not isinstance(found, list):

@@ -138,14 +138,16 @@ def from_json(fields: dict[str, Any]) -> Header:
             axis=_integer(fields.get("axis", 0)),
             bound=_pair([fields["bound"], 0.0])[0] if "bound" in fields else None,
             coder=fields["coder"],
-            archive=fields.get("archive", False),
+            archive="archive" in fields,
         )
         ok = header.dtype in DTYPES and 2 <= len(header.shape) <= 4 and min(header.shape) >= 1
         ok = ok and (len(header.shape) < 4 or header.shape[1] == 1)
         ok = ok and header.map_shape[0] * header.map_shape[1] <= MAX_SAMPLES and header.maps < 1 << 31
         ok = ok and (header.axis == 0 or (header.axis in (1, 2) and len(header.shape) == 3))
-        ok = ok and header.low <= header.high and isinstance(header.archive, bool)
-        ok = ok and (not header.archive or (header.coder == CODERS[-1] and len(header.shape) > 2))
+        ok = ok and header.low <= header.high
+        if header.archive:
+            ok = ok and fields["archive"] is True and len(header.shape) > 2
+            ok = ok and bool(header.features & container.FEATURE_FIFTH)
         ok = ok and (header.bound is None or header.bound > 0)
         ok = ok and (header.unit is None or 0 <= header.unit <= MAX_UNIT)
         if header.tile is not None:

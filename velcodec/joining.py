@@ -134,11 +134,18 @@ def copied(
     overwrite: bool,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    """Write an archive of blocks as they stand; `Archive.info()` of it. Raises UsageError for a name met twice."""
+    """Write an archive of blocks as they stand; `Archive.info()` of it.
+
+    Raises UsageError for a name met twice, or sources that are not all the maps.
+    """
     names = [source.name for source in sources]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{twice[0]} would be in the archive twice; one holds each file once")
+    if sources and sum(source.maps for source in sources) != header.maps:
+        raise UsageError(
+            "one of the archives does not say what files its maps are from (a repair may have lost it)"
+        )
     with Writer(target, header, overwrite, sources) as writer:
         done = 0
         for count, payload in blocks:

@@ -1,12 +1,13 @@
 """Which files the maps of an archive are from: names, families and shards as OpenFWI's, and checksums."""
 
+import dataclasses
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from .errors import FormatError
+from .errors import FormatError, UsageError
 
 MAX_NAME = 1024
 MAX_REQUEST = 16  # fields of a request
@@ -61,16 +62,30 @@ def named(name: str) -> tuple[str, str]:
     )
 
 
+def check_name(name: str) -> None:
+    """Raises UsageError for a name that a list of sources cannot hold."""
+    if len(name) > MAX_NAME or not name.isprintable():
+        raise UsageError(
+            f"the name {name!r} is too long, or has a character that cannot be printed; rename the file"
+        )
+
+
 def from_json(listed: Sequence[Any], maps: int, map_shape: tuple[int, int]) -> tuple[Source, ...]:
-    """Check the sources of an archive: together they are all its maps, in order. Raises FormatError."""
+    """Check the sources of an archive: together they are all its maps, in order. Raises FormatError.
+
+    Fields that are not known are passed over.
+    """
     sources, first = [], 0
-    for fields in listed:
+    known = {field.name for field in dataclasses.fields(Source)}
+    for given in listed:
         try:
-            source = Source(**{**fields, "shape": tuple(fields["shape"])})
-        except (TypeError, KeyError, ValueError) as error:
+            own = {name: value for name, value in given.items() if name in known}
+            source = Source(**{**own, "shape": tuple(given["shape"])})
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise FormatError("the list of sources lacks a field or has a wrong one") from error
         texts = (source.name, source.family, source.shard, source.sha256)
         ok = all(isinstance(t, str) and len(t) <= MAX_NAME and t.isprintable() for t in texts)
+        ok = ok and re.fullmatch("[0-9a-f]{64}", source.sha256) is not None
         ok = ok and all(type(n) is int and n > 0 for n in source.shape) and type(source.first) is int
         ok = ok and 2 <= len(source.shape) <= 4 and source.shape[-2:] == map_shape
         ok = ok and (len(source.shape) < 4 or source.shape[1] == 1)

@@ -1,4 +1,4 @@
-"""Measured quality <-> the codes of it in a file's footer: PSNR rounds down, the maximum error up."""
+"""Measured quality <-> the codes of it in a footer or in blocks: PSNR rounds down, the maximum error up."""
 
 from dataclasses import dataclass
 

@@ -34,7 +34,7 @@ def find_shards(given: Sequence[str | os.PathLike[str]]) -> list[Shard]:
     folders, seismic records as OpenFWI names them (data*.npy, seis*.npy) are passed over.
 
     Raises:
-        UsageError: a path that is not there, nothing to archive, or a file given twice.
+        UsageError: a path that is not there, nothing to archive, a file given twice, or a name that cannot be kept.
     """
     paths = [path for one in given for path in _expanded(os.fspath(one))]
     if not paths:
@@ -47,6 +47,7 @@ def find_shards(given: Sequence[str | os.PathLike[str]]) -> list[Shard]:
     for path, file in zip(paths, files, strict=True):
         inside = split(path)[1]
         name = file.relative_to(root).as_posix() + (f":{inside}" if inside else "")
+        manifest.check_name(name)
         shards.append(Shard(path, name))
     names = [shard.name for shard in shards]
     twice = sorted({name for name in names if names.count(name) > 1})
