@@ -1,5 +1,7 @@
 """The archive as a sequence of arrays, on other grids, and as continuous fields."""
 
+import multiprocessing
+import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,44 @@ def test_a_sequence_of_maps(archive: Archive) -> None:
     for index in (6, -7):
         with pytest.raises(velcodec.UsageError, match="within"):
             archive[index]
+
+
+def test_blocks_are_kept_up_to_a_size(archive: Archive) -> None:
+    """Those used last, and the one in use whatever it takes."""
+    size = archive._records(archive._footer.entries[0], 1).nbytes
+    with velcodec.open(archive.path, keep=2 * size) as few, velcodec.open(archive.path, keep=0) as one:
+        for row in (0, 2, 4, 2):
+            few[row], one[row]
+        assert list(few._kept) == [4, 2]
+        assert few._held == sum(records.nbytes for records in few._kept.values()) <= 2 * size
+        assert list(one._kept) == [2]
+
+
+def test_forked_and_other_processes_read_too(archive: Archive) -> None:
+    """All at once, from one file: with a place in it of their own."""
+    maps = archive[:]
+    with archive._lock:
+        workers = [
+            multiprocessing.get_context("fork").Process(target=_reads, args=(archive, maps)) for _ in range(4)
+        ]
+        for worker in workers:
+            worker.start()
+    _reads(archive, maps)
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    with pickle.loads(pickle.dumps(archive)) as again:
+        np.testing.assert_array_equal(again[:], maps)
+
+
+def _reads(archive: Archive, maps: np.ndarray) -> None:
+    archive._kept.clear()
+    archive._held = 0
+    for _ in range(20):
+        for row in range(6):
+            np.testing.assert_allclose(archive[row], maps[row], atol=0.2)
+            archive._kept.clear()
+            archive._held = 0
 
 
 def test_iteration_protocols_end(archive: Archive) -> None:

@@ -4,6 +4,7 @@ import math
 import operator
 import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from .header import Header, from_json
 from .manifest import Source
 from .residual import cast
 
-KEPT_BLOCKS = 4
+KEPT_BYTES = 64 << 20  # of blocks that have been read
 
 MapIndex = int | slice | Sequence[int] | NDArray[Any]
 
@@ -48,17 +49,30 @@ class Quality:
 class Archive:
     """A .vlz file as a sequence of maps, (H, W) each, in the dtype given to `compress`.
 
-    `len(a)`, `a[3]` (H, W), `a[10:20]` (10, H, W); see `read` for other grids. Safe to read from several threads.
+    `len(a)`, `a[3]` (H, W), `a[10:20]` (10, H, W); see `read` for other grids. Safe to read from several threads, in
+    processes that a fork makes, and in others that it is sent to: they open the file anew.
+
+    Args:
+        codebook: id, SHA-256 or path; None means the one that the file names.
+        device: where latents are decoded: "auto", "cpu" or "cuda".
+        keep: bytes of memory for blocks that have been read, the last ones used; 2 to 40 KB a map, as stored. Who reads
+            maps at random many times over gives as much as the whole archive takes.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], codebook: str | None = None, device: str = "auto"
+        self,
+        path: str | os.PathLike[str],
+        codebook: str | None = None,
+        device: str = "auto",
+        keep: int = KEPT_BYTES,
     ) -> None:
         self.path = Path(path)
         self._device, self._wanted = device, codebook
         self._lock = threading.RLock()
+        _open.add(self)
         self._codebook: Codebook | None = None
         self._kept: OrderedDict[int, Records] = OrderedDict()
+        self._keep, self._held = keep, 0
         self._sources: tuple[Source, ...] | None = None
         self._seen: tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint16]] | None = None
         try:
@@ -97,9 +111,11 @@ class Archive:
         return header, footer
 
     def _at(self, offset: int, length: int) -> bytes:
-        with self._lock:
-            self._file.seek(offset)
-            data = self._file.read(length)
+        data = b""  # by position: processes that a fork made share the file's own
+        while len(data) < length and (
+            more := os.pread(self._file.fileno(), length - len(data), offset + len(data))
+        ):
+            data += more
         if len(data) != length:
             raise FormatError("the file is truncated")
         return data
@@ -438,21 +454,27 @@ class Archive:
         return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
 
     def _records(self, entry: Entry, last: int) -> Records:
-        """A block, read at least as far as to record `last`; a few blocks are kept.
+        """A block, read at least as far as to record `last`; those used last are kept.
 
         The first time it is read that far and no further, the second time whole.
         """
         wanted = last - entry.first + 1
         with self._lock:
             records = self._kept.pop(entry.first, None)
+            if records is not None:
+                self._held -= records.nbytes
             if records is None:
                 records = self._parse(entry, wanted)
             elif records.until < wanted:
                 records = self._parse(entry)
             self._kept[entry.first] = records
-            while len(self._kept) > KEPT_BLOCKS:
-                self._kept.popitem(last=False)
+            self._held += records.nbytes
+            while self._held > self._keep and len(self._kept) > 1:
+                self._held -= self._kept.popitem(last=False)[1].nbytes
             return records
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Archive, (self.path, self._wanted, self._device, self._keep)
 
     def close(self) -> None:
         """Close the file."""
@@ -465,6 +487,18 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+_open: weakref.WeakSet[Archive] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """A thread that held a lock as the process forked is not there to give it back."""
+    for archive in _open:
+        archive._lock = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 def decompress(

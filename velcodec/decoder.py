@@ -9,6 +9,7 @@ A record is a map, or a tile of one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,6 +72,21 @@ class Records:
     stored: dict[int, Stored]
     shapes: Sequence[tuple[int, int]]
     until: int
+
+    @cached_property
+    def nbytes(self) -> int:
+        """About what it takes in memory."""
+        return self.latents.nbytes + sum(map(_nbytes, self.stored.values()))
+
+
+def _nbytes(stored: Stored) -> int:
+    if isinstance(stored, Soft):
+        return _nbytes(stored.layers)
+    if isinstance(stored, Layered):
+        return stored.values.nbytes + stored.depths.nbytes
+    if isinstance(stored, Integers):
+        return stored.whole.nbytes + (0 if stored.parts is None else stored.parts.nbytes)
+    return stored.nbytes
 
 
 def has_latent(kind: int) -> bool:

@@ -38,7 +38,7 @@ HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); th
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
 LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
-# NMSE (30 and 37 dB) of layers, and of layers and faults, to which no network comes as cheaply.
+# NMSE (30 and 43 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 5e-5
 PATIENT = STEPS[5]  # steps from which on faults are looked at longer, and the network tried all the same
 GLIMPSE = 3  # every so many rows and columns tell, without a search, whether the network draws a map well
