@@ -26,6 +26,9 @@ from common import RESULTS, machine, table, use_cores
 
 CORES = use_cores()
 
+import torch  # noqa: E402
+from torch.utils.data import DataLoader, Dataset  # noqa: E402
+
 import velcodec  # noqa: E402
 from velcodec import container, synth  # noqa: E402
 
@@ -121,6 +124,30 @@ def reading(path: Path, reads: int) -> dict[str, float]:
         }
 
 
+class Raw(Dataset[torch.Tensor]):
+    """The raw shards, as a training loop without an archive reads them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._shards = [np.load(path, mmap_mode="r") for path in sorted(folder.rglob("*.npy"))]
+
+    def __len__(self) -> int:
+        return MAPS * len(self._shards)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(np.array(self._shards[index // MAPS][index % MAPS]))
+
+
+def loading(data: Dataset[torch.Tensor]) -> dict[str, float]:
+    """Maps a second through a DataLoader: in the first epoch, and in two more."""
+    loader = DataLoader(data, batch_size=64, shuffle=True, num_workers=2, persistent_workers=True)
+    spent = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        maps = sum(len(batch) for batch in loader)
+        spent.append(time.perf_counter() - begun)
+    return {"first_epoch": maps / spent[0], "later_epochs": 2 * maps / (spent[1] + spent[2])}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, nargs="+", default=[10, 30, 100])
@@ -138,6 +165,10 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
         reads = reading(output, args.reads)
+        loaded = {
+            "archive": loading(velcodec.VelocityDataset(output, keep=1 << 30)),
+            "raw_shards": loading(Raw(shards)),
+        }
     last = rows[-1]
     rate = last["maps"] / last["seconds"]
     hours = OPENFWI / rate / 3600
@@ -147,6 +178,7 @@ def main() -> None:
         "effort": args.effort,
         "runs": rows,
         "reading_one_map": reads,
+        "loader_maps_per_second": loaded,
         "projected": {
             "maps": OPENFWI,
             "hours_on_these_cores": hours,
@@ -174,6 +206,7 @@ def main() -> None:
         )
     )
     print(reads)
+    print(loaded)
     print(facts["projected"])
 
 

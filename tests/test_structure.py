@@ -113,7 +113,8 @@ MAY = {
         "__version__", "choice_book", "codebook", "fit", "grid", "objectives", "prior", "quantise", "synth",
         "synthesis", "tables", "training_data",
     },
-    "__init__": {"archive", "codebook", "errors", "field", "latent_path", "writer"},
+    "dataset": {"archive", "errors"},
+    "__init__": {"archive", "codebook", "dataset", "errors", "field", "latent_path", "writer"},
 }  # fmt: skip
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .archive import Archive, decompress
     from .archive import Archive as open  # noqa: A004
     from .codebook import Codebook, load_codebook
+    from .dataset import VelocityDataset
     from .field import Field
     from .latent_path import interpolate
     from .writer import compress
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.8.0"
 __all__ = [
     "Archive", "Codebook", "CodebookError", "DataError", "Field", "FormatError", "UsageError", "VelcodecError",
-    "VersionError", "compress", "decompress", "interpolate", "load_codebook", "open",
+    "VelocityDataset", "VersionError", "compress", "decompress", "interpolate", "load_codebook", "open",
 ]  # fmt: skip
 
 # Torch takes a second to import: these names load it when they are first used.
@@ -35,6 +36,7 @@ _LAZY = {
     "Codebook": ("codebook", "Codebook"),
     "load_codebook": ("codebook", "load_codebook"),
     "Field": ("field", "Field"),
+    "VelocityDataset": ("dataset", "VelocityDataset"),
     "interpolate": ("latent_path", "interpolate"),
 }
 

@@ -480,6 +480,10 @@ class Archive:
         """Close the file."""
         self._file.close()
 
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):  # not so where opening failed
+            self._file.close()
+
     def __enter__(self) -> "Archive":
         return self
 

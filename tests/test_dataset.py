@@ -1,0 +1,96 @@
+"""An archive in PyTorch's training loops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader
+
+import velcodec
+from velcodec import archiving, synth
+from velcodec.archiving import Options
+from velcodec.request import Request
+from velcodec.shards import find_shards
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, NDArray[np.float32]]:
+    """An archive of two families, exact, and its maps."""
+    folder = tmp_path_factory.mktemp("made")
+    maps = []
+    for family in ("CurveVel_A", "FlatVel_A"):
+        (folder / family).mkdir()
+        maps.append(synth.generate(family, 30, seed=3)[:, None])
+        np.save(folder / family / "model1.npy", maps[-1])
+    shards = find_shards([folder])
+    archiving.archive(
+        shards, folder / "a.vlz", Options(Request(lossless=True, effort=0), device="cpu"), workers=1
+    )
+    return folder / "a.vlz", np.concatenate(maps)
+
+
+def test_a_dataset_of_maps(made: tuple[Path, NDArray[np.float32]]) -> None:
+    path, maps = made
+    data = velcodec.VelocityDataset(path)
+    assert len(data) == 60
+    assert data[3].shape == (1, 70, 70)
+    assert data[3].dtype == torch.float32
+    for index in (0, 59, -1):
+        np.testing.assert_array_equal(data[index].numpy(), maps[index])
+    for index in (60, -61):
+        with pytest.raises(IndexError):
+            data[index]
+    assert sum(1 for _ in data) == 60
+    assert data.__getitems__([5, 40])[1].tolist() == maps[40].tolist()
+
+
+def test_families_grids_and_transforms(made: tuple[Path, NDArray[np.float32]]) -> None:
+    path, maps = made
+    flat = velcodec.VelocityDataset(path, families=["FlatVel_A"], transform=lambda v: (v - 3000) / 1500)
+    assert len(flat) == 30
+    np.testing.assert_allclose(flat[2].numpy(), (maps[32] - 3000) / 1500, rtol=1e-6)
+    fine = velcodec.VelocityDataset(path, shape=(140, 35))
+    with velcodec.open(path) as archive:
+        np.testing.assert_array_equal(fine[7][0].numpy(), archive.read([7], (140, 35))[0])
+    with pytest.raises(velcodec.UsageError, match="it has CurveVel_A, FlatVel_A"):
+        velcodec.VelocityDataset(path, families=["Style_A"])
+
+
+@pytest.mark.parametrize("how", [None, "fork", "spawn"])
+def test_a_loader_shuffles_them(made: tuple[Path, NDArray[np.float32]], how: str | None) -> None:
+    """In this process, and with two workers."""
+    path, maps = made
+    data = velcodec.VelocityDataset(path)
+    loader = DataLoader(
+        data,
+        batch_size=16,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(1),
+        num_workers=0 if how is None else 2,
+        multiprocessing_context=how,
+    )
+    batches = [batch.numpy() for batch in loader]
+    assert [len(batch) for batch in batches] == [16, 16, 16, 12]
+    found = np.concatenate(batches)
+    assert not np.array_equal(found, maps)
+    key = lambda v: v.tobytes()  # noqa: E731
+    np.testing.assert_array_equal(sorted(found, key=key), sorted(maps, key=key))
+
+
+def test_latents_decode_in_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call of the decoder for what a loader asks for at a time, of a block."""
+    maps = synth.generate("FlatFault_A", 8, seed=4)
+    velcodec.compress(maps, tmp_path / "a.vlz", latent_only=True, effort=0, device="cpu")
+    data = velcodec.VelocityDataset(tmp_path / "a.vlz")
+    calls: list[int] = []
+    import velcodec.archive as module
+
+    plain = module.decode_records
+    monkeypatch.setattr(module, "decode_records", lambda *args: calls.append(len(args[1])) or plain(*args))
+    batch = next(iter(DataLoader(data, batch_size=8)))
+    assert calls == [8]
+    assert 10 * np.log10(1500**2 / ((batch[:, 0].numpy() - maps) ** 2).mean()) > 25
