@@ -221,8 +221,12 @@ def test_kinds_of_files_and_single_maps(tmp_path: Path) -> None:
     np.savez(tmp_path / "some.npz", v=maps[1:])
     with h5py.File(tmp_path / "more.h5", "w") as file:
         file["group/v"] = maps
+    np.save(tmp_path / "none.npy", np.full((2, 70, 70), np.nan, np.float32))
     archived(tmp_path, tmp_path / "a.vlz")
     good("extract", tmp_path / "a.vlz", tmp_path / "back")
+    assert np.isnan(np.load(tmp_path / "back/none.npy")).all()
+    with velcodec.open(tmp_path / "a.vlz") as archive:
+        assert (archive.header.low, archive.header.high) == (1000, 5000)
     np.testing.assert_array_equal(np.load(tmp_path / "back/one.npy"), maps[0])
     with np.load(tmp_path / "back/some.npz") as back:
         np.testing.assert_array_equal(back["v"], maps[1:])

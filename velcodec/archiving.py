@@ -10,6 +10,7 @@ has changed since.
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -42,7 +43,10 @@ SAMPLE_SHARDS, SAMPLE_MAPS = 4, 50  # that a dry run encodes
 
 @dataclass(frozen=True)
 class Surveyed:
-    """What a look at a shard tells: its array's shape and dtype, its range of finite values, and its checksum."""
+    """What a look at a shard tells: its array's shape and dtype, its range of finite values, and its checksum.
+
+    Without any finite value the range is (inf, -inf).
+    """
 
     shard: Shard
     shape: tuple[int, ...]
@@ -129,20 +133,13 @@ def archive(
     tell = notice or (lambda text: None)
     if target.is_dir():
         raise UsageError(f"{target} is a folder; name a .vlz file in it")
-    like = None
-    if append:
-        with Archive(target) as archive:
-            like, present = archive.header, {source.name for source in archive.sources}
-        again = [shard.name for shard in shards if shard.name in present]
-        if again:
-            raise UsageError(f"{target} holds {again[0]} already; one archive holds each file once")
-    elif target.exists() and not overwrite:
+    if target.exists() and not (overwrite or append):
         raise UsageError(f"{target} exists; choose another name or allow overwriting (--overwrite)")
     with writing(parts):
+        like = _header_of(target, shards) if append else None
         if any(parts.glob("*.vlz")) and not (resume or overwrite):
-            raise UsageError(
-                f"{parts} is left of an interrupted run: --resume goes on, --overwrite begins anew"
-            )
+            anew = "remove it to begin anew" if append else "--overwrite begins anew"
+            raise UsageError(f"{parts} is left of an interrupted run: --resume goes on, {anew}")
         for old in [] if resume else parts.glob("*.vlz"):
             old.unlink()
         with team(crew(workers, options.device)) as some:
@@ -166,6 +163,16 @@ def archive(
         info = join_parts(jobs, header, options, target, target if append else None)
         shutil.rmtree(parts, ignore_errors=True)
     return info
+
+
+def _header_of(target: Path, shards: Sequence[Shard]) -> Header:
+    """The header of an archive that is appended to. Raises UsageError where it holds one of the shards."""
+    with Archive(target) as archive:
+        present = {source.name for source in archive.sources}
+        again = [shard.name for shard in shards if shard.name in present]
+        if again:
+            raise UsageError(f"{target} holds {again[0]} already; one archive holds each file once")
+        return archive.header
 
 
 @contextmanager
@@ -237,7 +244,7 @@ def common_header(surveyed: Sequence[Surveyed], options: Options, like: Header |
             )
     low, high = min(one.low for one in surveyed), max(one.high for one in surveyed)
     usual = NORMAL_RANGE if like is None else (like.low, like.high)
-    if usual[0] <= low <= high <= usual[1]:
+    if low > high or usual[0] <= low <= high <= usual[1]:
         low, high = usual
     book = load_codebook(options.codebook)
     header = header_for((1, *first.shape[-2:]), np.dtype(first.dtype), (low, high), options.request, book)
@@ -299,7 +306,7 @@ def _surveyed(shard: Shard) -> Surveyed:
     array = opened(shard)
     shape, dtype = checked(array)
     ranges = [r for r in ranges_of(array) if r]
-    low, high = min((r[0] for r in ranges), default=0.0), max((r[1] for r in ranges), default=0.0)
+    low, high = min((r[0] for r in ranges), default=math.inf), max((r[1] for r in ranges), default=-math.inf)
     sha256, size = fingerprint(shard)
     return Surveyed(shard, shape, dtype.newbyteorder("<").str, low, high, sha256, size)
 

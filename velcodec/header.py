@@ -33,7 +33,8 @@ class Header:
     """Fields of the header.
 
     shape and dtype are those of the array given; a latent decodes to offset + scale x (decoder's value), clipped
-    to [low, high], the range of the array's finite values. Units are the user's; spacing is (dz, dx) in metres.
+    to [low, high], the range of the array's finite values or, in an archive of files, a wider one. Units are the
+    user's; spacing is (dz, dx) in metres.
     unit is the quantisation step of code 128 in a file of the adaptive modes, else None; tile (h, w) and overlap say
     how maps are cut. axis is the one of a 3-D array that its slices were taken along; shape has it first.
     bound is the error that no sample passes, where one was asked for. coder names the models of the records. An archive
