@@ -27,6 +27,7 @@ def command(archive: str, sources: tuple[str, ...], device: str, workers: int | 
 
     \b
     velcodec append openfwi.vlz Style_A/
+    velcodec append openfwi.vlz new/*.npy --resume               # go on after an interrupt
     """
     import velcodec
     from velcodec import archiving, shards

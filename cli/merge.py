@@ -21,6 +21,7 @@ def command(archives: tuple[str, ...], output: str, overwrite: bool) -> None:
 
     \b
     velcodec merge flatvel.vlz curvevel.vlz openfwi.vlz
+    velcodec merge node*.vlz all.vlz --overwrite                # what several machines have archived
     """
     from velcodec.joining import merge
 

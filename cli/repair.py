@@ -21,6 +21,7 @@ def command(file: str, output: str, overwrite: bool) -> None:
 
     \b
     velcodec repair broken.vlz whole.vlz
+    velcodec verify whole.vlz
     """
     from velcodec.repair import repair
 

@@ -102,7 +102,8 @@ def test_smoothed_faults_keep_the_psnr_in_fewer_bytes(family: str, tmp_path: Pat
         modes = list(archive.quality.mode)
         fine = archive.read(shape=(280, 280))
         back = archive.read()
-    assert modes.count("layered-soft") >= 8
+    assert set(modes) <= {"layered-soft", "latent-entropy"}  # fills are cheaper as latents
+    assert modes.count("layered-soft") >= 6
     assert metrics.psnr(maps, back).min() >= 33
     truth = synth.generate(family, 12, 280, seed=77)
     blocky = back.repeat(4, axis=1).repeat(4, axis=2)

@@ -1,4 +1,4 @@
-"""Worker processes that tasks are given to, and what they do where something dies."""
+"""Workers that tasks are given to: processes, or this one alone; and what they do where something dies."""
 
 import multiprocessing
 import os
@@ -21,15 +21,18 @@ AHEAD = 2  # tasks a worker, given out before they are needed
 
 
 class Team:
-    """Worker processes that tasks are given to, a few ahead."""
+    """Worker processes that tasks are given to, a few ahead; without a pool this process does them."""
 
-    def __init__(self, pool: ProcessPoolExecutor, workers: int) -> None:
+    def __init__(self, pool: ProcessPoolExecutor | None, workers: int) -> None:
         self._pool, self._workers = pool, workers
 
     def map(
         self, work: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
     ) -> Iterator[tuple[int, Result]]:
         """(number of a task, its result), in the order that they end. Raises what a task raises, VelcodecError."""
+        if self._pool is None:
+            yield from ((number, work(*task)) for number, task in enumerate(tasks))
+            return
         waiting = iter(enumerate(tasks))
         running: dict[Future[Result], int] = {}
         try:
@@ -59,8 +62,14 @@ def crew(workers: int | None, device: str) -> int:
 
 @contextmanager
 def team(workers: int) -> Iterator[Team]:
-    """Workers, ended at the end: at once where something went wrong, and with this process if it is killed."""
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (workers,))
+    """Workers, ended at the end: at once where something went wrong, and with this process if it is killed.
+
+    One worker is this process itself.
+    """
+    if workers == 1:
+        yield Team(None, 1)
+        return
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
     try:
         yield Team(pool, workers)
     except BaseException:
@@ -71,12 +80,11 @@ def team(workers: int) -> Iterator[Team]:
     pool.shutdown()
 
 
-def _begin(workers: int) -> None:
+def _begin() -> None:
     """Make a worker ready: its share of the cores, no interrupt of its own, and an end where its parent has one."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if workers > 1:
-        torch.set_num_threads(1)
+    torch.set_num_threads(1)
 
 
 def _end_with_parent() -> None:
