@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import click
 
-from .archive import notice, workers_option
+from .archive import archived, resume_option, workers_option
 from .asking import summary
-from .common import counted, device_option, plural, stop
+from .common import device_option, plural, stop
 
 
 @click.command("append", no_args_is_help=False)
@@ -16,9 +16,7 @@ from .common import counted, device_option, plural, stop
 @click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
 @device_option()
 @workers_option()
-@click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted run: files that are done are not redone."
-)
+@resume_option()
 def command(archive: str, sources: tuple[str, ...], device: str, workers: int | None, resume: bool) -> None:
     """Add files of velocity models to an archive, encoded as its last file was.
 
@@ -40,15 +38,5 @@ def command(archive: str, sources: tuple[str, ...], device: str, workers: int | 
             )
         options = archiving.Options(Request(**before.sources[-1].request), before.codebook_sha256, device)
     found = shards.find_shards(sources)
-    with counted("append", keep=True) as advance:
-        info = archiving.archive(
-            found,
-            archive,
-            options,
-            workers=workers,
-            resume=resume,
-            append=True,
-            progress=advance,
-            notice=notice,
-        )
+    info = archived("append", found, archive, options, workers=workers, resume=resume, append=True)
     click.echo(f"{archive}: {plural(len(found), 'file')} more, {summary(info)}")

@@ -4,12 +4,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .asking import check_request, request_options, summary
 from .common import Decorator, counted, device_option, overwrite_option, plural, sized
+
+if TYPE_CHECKING:
+    from velcodec.archiving import Options
+    from velcodec.shards import Shard
 
 
 def workers_option() -> Decorator:
@@ -22,9 +26,22 @@ def workers_option() -> Decorator:
     )
 
 
-def notice(text: str) -> None:
-    """What a user should know, on stderr."""
-    click.echo(f"velcodec: {text}", err=True)
+def resume_option() -> Decorator:
+    """--resume, for the same."""
+    return click.option(
+        "--resume", is_flag=True, help="Go on with an interrupted run: files that are done are not redone."
+    )
+
+
+def archived(label: str, found: list[Shard], output: str, options: Options, **how: Any) -> dict[str, Any]:
+    """Archive shards with a bar, and notices on stderr; what is to be said of the result."""
+    from velcodec.archiving import archive
+
+    def notice(text: str) -> None:
+        click.echo(f"velcodec: {text}", err=True)
+
+    with counted(label, keep=True) as advance:
+        return archive(found, output, options, progress=advance, notice=notice, **how)
 
 
 @click.command("archive", no_args_is_help=False)
@@ -33,9 +50,7 @@ def notice(text: str) -> None:
 @request_options()
 @device_option()
 @workers_option()
-@click.option(
-    "--resume", is_flag=True, help="Go on with an interrupted run: files that are done are not redone."
-)
+@resume_option()
 @click.option("--dry-run", is_flag=True, help="Encode a sample, and say what size and time to expect.")
 @overwrite_option()
 def command(
@@ -74,17 +89,8 @@ def command(
     if dry_run:
         click.echo(_expected(archiving.estimate(found, options, workers)))
         return
-    with counted("archive", keep=True) as advance:
-        info = archiving.archive(
-            found,
-            output,
-            options,
-            workers=workers,
-            resume=resume,
-            overwrite=overwrite,
-            progress=advance,
-            notice=notice,
-        )
+    how = {"workers": workers, "resume": resume, "overwrite": overwrite}
+    info = archived("archive", found, output, options, **how)
     click.echo(f"{output}: {plural(len(found), 'file')}, {summary(info)}")
 
 

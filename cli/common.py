@@ -210,8 +210,7 @@ def counted(label: str, keep: bool = False) -> Iterator[Callable[[int, int], Non
     with progress(0, label, keep=keep) as bar:
 
         def advance(done: int, total: int) -> None:
-            if bar.total != total:
-                bar.reset(total)
+            bar.total = total
             bar.update(done - bar.n)
 
         yield advance

@@ -27,7 +27,7 @@ def command(file: str, output: str, overwrite: bool) -> None:
 
     found = repair(file, output, overwrite=overwrite)
     gone = sum(end - first for first, end in found.lost)
-    click.echo(f"{output}: {found.maps - gone:,} of {plural(found.maps, 'map')} are good")
+    click.echo(f"{output}: {found.maps - gone:,} good of {plural(found.maps, 'map')}")
     for first, end in found.lost:
         click.echo(f"  lost: maps {first}:{end}")
     for source in found.sources:

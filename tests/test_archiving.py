@@ -162,7 +162,7 @@ def test_repair_keeps_what_is_good(made: Path, tmp_path: Path, damage: str) -> N
             lost += range(entry.first, entry.first + entry.count)
     (tmp_path / "broken.vlz").write_bytes(data)
     text = good("repair", tmp_path / "broken.vlz", tmp_path / "whole.vlz")
-    assert f"{22 - len(lost)} of 22 maps are good" in text
+    assert f"{22 - len(lost)} good of 22 maps" in text
     assert (f"lost: maps {lost[0]}:{lost[-1] + 1}" in text) if lost else ("lost" not in text)
     kept = [i for i in range(22) if i not in lost]
     with velcodec.open(tmp_path / "whole.vlz") as archive:

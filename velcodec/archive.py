@@ -474,7 +474,7 @@ class Archive:
             return records
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self.path, self._wanted, self._device, self._keep)
+        return Archive, (self.path.absolute(), self._wanted, self._device, self._keep)
 
     def close(self) -> None:
         """Close the file."""

@@ -30,11 +30,11 @@ from .codebook import load_codebook
 from .device import resolve_device
 from .errors import DataError, UsageError
 from .header import Header, from_json
-from .joining import Blocks, check_alike, copied, joined, numbered
+from .joining import blocks_in, check_alike, copied, joined, numbered
 from .manifest import Source
 from .request import Request
-from .shards import Shard, fingerprint, opened
-from .sources import layout, split
+from .shards import Shard, fingerprint
+from .sources import layout, open_source, split
 from .workers import Team, crew, team
 from .writer import NORMAL_RANGE, Writer, checked, compress, header_for, ranges_of, write_maps
 
@@ -277,12 +277,9 @@ def join_parts(
             sources = [*archive.sources, *sources]
             header = joined([archive.header, header])
 
-    def blocks() -> Blocks:
-        for path in paths:
-            with Archive(path) as archive:
-                yield from ((count, payload) for _, count, payload in archive.blocks())
-
-    return copied(blocks(), header, numbered(sources), load_codebook(options.codebook), target, True, None)
+    return copied(
+        blocks_in(paths), header, numbered(sources), load_codebook(options.codebook), target, True, None
+    )
 
 
 def estimate(shards: Sequence[Shard], options: Options, workers: int | None = None) -> Estimate:
@@ -290,7 +287,7 @@ def estimate(shards: Sequence[Shard], options: Options, workers: int | None = No
     count = len(shards)
     chosen = sorted({round(k * (count - 1) / max(SAMPLE_SHARDS - 1, 1)) for k in range(SAMPLE_SHARDS)})
     sizes = [os.path.getsize(split(shard.path)[0]) for shard in shards]
-    maps = [layout(tuple(opened(shard).shape))[0] for shard in shards]
+    maps = [layout(tuple(open_source(shard.path).shape))[0] for shard in shards]
     spent, size, sampled = 0.0, 0.0, 0
     with team(1) as alone:
         for _, (seconds, made, some) in alone.map(_sample, [(shards[k], options) for k in chosen]):
@@ -303,7 +300,7 @@ def estimate(shards: Sequence[Shard], options: Options, workers: int | None = No
 
 
 def _surveyed(shard: Shard) -> Surveyed:
-    array = opened(shard)
+    array = open_source(shard.path)
     shape, dtype = checked(array)
     ranges = [r for r in ranges_of(array) if r]
     low, high = min((r[0] for r in ranges), default=math.inf), max((r[1] for r in ranges), default=-math.inf)
@@ -313,7 +310,7 @@ def _surveyed(shard: Shard) -> Surveyed:
 
 def _encode(one: Surveyed, header: Header, options: Options, path: Path) -> None:
     """Encode a shard into a part."""
-    array = opened(one.shard)
+    array = open_source(one.shard.path)
     header = replace(header, shape=one.stack)
     book, device = load_codebook(options.codebook), resolve_device(options.device)
     with Writer(path, header, overwrite=True) as writer:
@@ -325,7 +322,7 @@ def _encode(one: Surveyed, header: Header, options: Options, path: Path) -> None
 
 def _sample(shard: Shard, options: Options) -> tuple[float, int, int]:
     """Seconds and bytes of some maps of a shard, once what is loaded and compiled is; how many maps."""
-    array = opened(shard)
+    array = open_source(shard.path)
     count = min(SAMPLE_MAPS, layout(tuple(array.shape))[0])
     some = np.asarray(array[:count]) if len(array.shape) > 2 else np.asarray(array[:, :])
     with tempfile.TemporaryDirectory() as folder:

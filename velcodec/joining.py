@@ -70,13 +70,7 @@ def merge(
             sources += archive.sources
             book = archive.codebook
     header = joined(headers)
-
-    def blocks() -> Blocks:
-        for path in paths:
-            with Archive(path) as archive:
-                yield from ((count, payload) for _, count, payload in archive.blocks())
-
-    return copied(blocks(), header, numbered(sources), book, Path(output), overwrite, progress)
+    return copied(blocks_in(paths), header, numbered(sources), book, Path(output), overwrite, progress)
 
 
 def split(
@@ -156,6 +150,13 @@ def copied(
         writer.finish(book, "auto")
     with Archive(target) as archive:
         return archive.info()
+
+
+def blocks_in(paths: Sequence[str | os.PathLike[str]]) -> Blocks:
+    """The blocks of archives, one archive after another."""
+    for path in paths:
+        with Archive(path) as archive:
+            yield from ((count, payload) for _, count, payload in archive.blocks())
 
 
 def blocks_of(archive: Archive, source: Source) -> Blocks:

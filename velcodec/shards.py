@@ -11,7 +11,7 @@ from typing import Any
 
 from . import manifest
 from .errors import UsageError
-from .sources import KINDS, open_source, split
+from .sources import KINDS, split
 
 SEISMIC = re.compile(
     r"(?:data|seis)[\d_]*$", re.IGNORECASE
@@ -74,11 +74,6 @@ def _expanded(path: str) -> Iterator[str]:
 def _natural(path: str) -> list[Any]:
     """A key that has model2 before model10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path)]
-
-
-def opened(shard: Shard) -> Any:
-    """A shard's array, as sources.open_source opens it; its errors name the file."""
-    return open_source(shard.path)
 
 
 def fingerprint(shard: Shard) -> tuple[str, int]:

@@ -19,10 +19,7 @@ from .codebook import Codebook
 from .target import span_of
 from .told import Tables, Told, tables_of
 
-SWEEPS, FIRST_SWEEPS = (
-    12,
-    2,
-)  # over the numbers of a map, at most; those that show which way to tell it is the best
+FIRST_SWEEPS = 2  # over the numbers of a map, that show which way to tell it is the best
 DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
 PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squared error that a PSNR allows
 PRICED_SWEEPS = 6  # at each
