@@ -206,7 +206,12 @@ def test_repair_of_files_without_sources(tmp_path: Path) -> None:
 
 def test_what_cannot_be_repaired_says_so(made: Path, tmp_path: Path) -> None:
     data = (made / "a.vlz").read_bytes()
-    for name, content in (("empty", b""), ("other", b"no vlz file at all"), ("header", damaged_at(data, 60))):
+    for name, content in (
+        ("empty", b""),
+        ("other", b"no vlz file at all"),
+        ("header", damaged_at(data, 60)),
+        ("short", data[:700]),
+    ):
         (tmp_path / f"{name}.vlz").write_bytes(content)
         bad("repair", tmp_path / f"{name}.vlz", tmp_path / "out.vlz")
     bad("repair", tmp_path / "none.vlz", tmp_path / "out.vlz")

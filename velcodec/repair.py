@@ -83,6 +83,8 @@ def _repaired(data: mmap.mmap, output: Path, overwrite: bool, quality: Codes | N
             good.setdefault(section.first, place)
     if header is None or header.features != features:
         raise FormatError("the header is damaged: without it nothing of the file can be read")
+    if not good:
+        raise FormatError("no block of it is good: there is nothing to save")
     records = header.maps * len(header.layout)
     lost: list[tuple[int, int]] = []
     if book is not None and book.sha256 != header.codebook_sha256:
