@@ -101,8 +101,8 @@ def reading(path: Path, reads: int) -> dict[str, float]:
     rng = np.random.default_rng(1)
     fetched: list[int] = []
     with velcodec.open(path) as archive:
-        plain = archive._at
-        archive._at = lambda offset, length: fetched.append(length) or plain(offset, length)  # type: ignore[method-assign, func-returns-value]
+        plain = archive.stored.storage.at
+        archive.stored.storage.at = lambda offset, length: fetched.append(length) or plain(offset, length)  # type: ignore[method-assign, func-returns-value]
         with open(
             path, "rb"
         ) as file:  # an archive is opened by what is before its sources, and by what ends it

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from velcodec import Archive
-    from velcodec.archive import Quality
+    from velcodec.summary import Quality
 
 SHOWN = 10  # maps named when some do not hold
 

@@ -12,6 +12,7 @@ import pytest
 import velcodec
 from velcodec import synth
 from velcodec.archive import Archive
+from velcodec.storage import LocalFile
 
 Compressed = Callable[..., Path]
 
@@ -19,7 +20,7 @@ Compressed = Callable[..., Path]
 @pytest.fixture
 def archive(compressed: Compressed) -> Archive:
     """Six maps: FlatFault_A as latents, in blocks of two."""
-    import velcodec.writer as writer
+    import velcodec.compression as writer
 
     before, writer.LATENT_BLOCK_MAPS = writer.LATENT_BLOCK_MAPS, 2
     try:
@@ -48,8 +49,8 @@ def test_a_sequence_of_maps(archive: Archive) -> None:
 
 def test_blocks_are_kept_up_to_a_size(archive: Archive) -> None:
     """Those used last, and the one in use whatever it takes."""
-    size = archive._records(archive._footer.entries[0], 1).nbytes
-    with velcodec.open(archive.path, keep=2 * size) as few, velcodec.open(archive.path, keep=0) as one:
+    size = archive._records(archive.stored.footer.entries[0], 1).nbytes
+    with velcodec.open(archive.name, keep=2 * size) as few, velcodec.open(archive.name, keep=0) as one:
         for row in (0, 2, 4, 2):
             few[row], one[row]
         assert list(few._kept) == [4, 2]
@@ -91,15 +92,15 @@ def test_iteration_protocols_end(archive: Archive) -> None:
 
 def test_one_map_reads_its_own_block_alone(archive: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[int] = []
-    original = Archive._at
+    original = LocalFile.at
 
-    def counted(self: Archive, offset: int, length: int) -> bytes:
+    def counted(self: LocalFile, offset: int, length: int) -> bytes:
         read.append(offset)
         return original(self, offset, length)
 
-    monkeypatch.setattr(Archive, "_at", counted)
+    monkeypatch.setattr(LocalFile, "at", counted)
     archive[3]
-    assert read == [archive._footer.entries[1].offset]
+    assert read == [archive.stored.footer.entries[1].offset]
     archive[2]
     assert len(read) == 1, "the block was kept"
 
@@ -118,8 +119,8 @@ def test_other_grids_and_windows_agree(archive: Archive) -> None:
 
 
 def test_decompress_keeps_the_layout(archive: Archive) -> None:
-    assert velcodec.decompress(archive.path, shape=(12, 14)).shape == (6, 1, 12, 14)
-    assert velcodec.decompress(archive.path, maps=slice(2, 4)).shape == (2, 1, 70, 70)
+    assert velcodec.decompress(archive.name, shape=(12, 14)).shape == (6, 1, 12, 14)
+    assert velcodec.decompress(archive.name, maps=slice(2, 4)).shape == (2, 1, 70, 70)
 
 
 def test_exact_maps_at_other_resolutions(compressed: Compressed) -> None:
@@ -189,7 +190,7 @@ def test_fields_of_maps_without_a_latent(compressed: Compressed) -> None:
 
 def test_info(archive: Archive) -> None:
     info = archive.info()
-    size = archive.path.stat().st_size
+    size = archive.bytes
     assert info["maps"] == 6
     assert info["bytes"] == size
     assert info["bytes_per_map"] == size / 6
@@ -200,7 +201,7 @@ def test_info(archive: Archive) -> None:
 
 
 def test_threads_read_the_same(archive: Archive) -> None:
-    expected = velcodec.decompress(archive.path)[:, 0]
+    expected = velcodec.decompress(archive.name)[:, 0]
     failed: list[BaseException] = []
 
     def read(seed: int) -> None:
@@ -224,11 +225,11 @@ def test_overhead_is_small(compressed: Compressed) -> None:
     path = compressed(maps[:, None], latent_only=True)
     with velcodec.open(path) as archive:
         latents = 0
-        for entry in archive._footer.entries:
+        for entry in archive.stored.footer.entries:
             from velcodec import blocks
 
             block = blocks.unpack_block(
-                archive._payload(entry), archive.header.features, 256, [19600] * entry.count
+                archive.stored.payload(entry), archive.header.features, 256, [19600] * entry.count
             )
             latents += len(block.entropy)
         assert path.stat().st_size - latents <= 4 * 500

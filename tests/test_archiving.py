@@ -26,7 +26,7 @@ from velcodec.joining import merge
 from velcodec.manifest import Source
 from velcodec.request import Request
 from velcodec.shards import find_shards
-from velcodec.writer import Writer
+from velcodec.writer import Writer, created
 
 from .test_cli import bad, good
 
@@ -92,12 +92,14 @@ def test_an_archive_says_where_its_maps_are_from(made: Path) -> None:
 def test_one_map_is_read_without_the_others(made: Path) -> None:
     """A footer of an archive has no quality in it, which would grow by the map."""
     with velcodec.open(made / "a.vlz") as archive:
-        assert archive._footer.psnr.size == 0
+        assert archive.stored.footer.psnr.size == 0
         got: list[tuple[int, int]] = []
-        plain = archive._at
-        archive._at = lambda offset, length: got.append((offset, length)) or plain(offset, length)  # type: ignore[method-assign, func-returns-value]
+        plain = archive.stored.storage.at
+        archive.stored.storage.at = lambda offset, length: (
+            got.append((offset, length)) or plain(offset, length)
+        )  # type: ignore[method-assign, func-returns-value]
         archive[21]
-        assert got == [(archive._footer.entries[-1].offset, archive._footer.entries[-1].length)]
+        assert got == [(archive.stored.footer.entries[-1].offset, archive.stored.footer.entries[-1].length)]
 
 
 def test_archives_merge_without_encoding(made: Path, tmp_path: Path) -> None:
@@ -147,8 +149,8 @@ def damaged_at(data: bytes, place: int) -> bytes:
 def test_repair_keeps_what_is_good(made: Path, tmp_path: Path, damage: str) -> None:
     data = (made / "a.vlz").read_bytes()
     with velcodec.open(made / "a.vlz") as whole:
-        entries, maps, psnr = whole._footer.entries, whole[:], whole.quality.psnr
-        sources, places = whole.sources, whole._footer.sources
+        entries, maps, psnr = whole.stored.footer.entries, whole[:], whole.quality.psnr
+        sources, places = whole.sources, whole.stored.footer.sources
     lost: list[int] = []
     if damage == "tail":  # cut within the last block
         data, lost = data[: entries[-1].offset + 30], list(range(entries[-1].first, 22))
@@ -189,7 +191,7 @@ def test_repair_of_files_without_sources(tmp_path: Path) -> None:
     velcodec.compress(maps, tmp_path / "a.vlz", max_error=1, effort=0)
     data = (tmp_path / "a.vlz").read_bytes()
     with velcodec.open(tmp_path / "a.vlz") as archive:
-        entries, quality = archive._footer.entries, archive.quality
+        entries, quality = archive.stored.footer.entries, archive.quality
     (tmp_path / "cut.vlz").write_bytes(data[:-30])
     assert "not known any more" in good("repair", tmp_path / "cut.vlz", tmp_path / "b.vlz")
     (tmp_path / "block.vlz").write_bytes(damaged_at(data, entries[1].offset + 50))
@@ -356,9 +358,10 @@ def test_a_dry_run_writes_nothing(made: Path, tmp_path: Path) -> None:
 def test_names_that_lead_out_of_the_folder(made: Path, tmp_path: Path, name: str) -> None:
     with velcodec.open(made / "a.vlz") as archive:
         sources = [replace(archive.sources[0], name=name), *archive.sources[1:]]
-        with Writer(tmp_path / "hostile.vlz", archive.header, False, sources) as writer:
-            for _, count, payload in archive.blocks():
-                writer.copy(count, payload)
+        with created(tmp_path / "hostile.vlz") as file:
+            writer = Writer(file, archive.header, sources)
+            for block in archive.stored.blocks():
+                writer.copy(block.count, block.payload)
             writer.finish(archive.codebook, "never")
     assert "outside any folder" in bad("extract", tmp_path / "hostile.vlz", tmp_path / "back")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["hostile.vlz"]

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import velcodec
-from velcodec import blocks, container, synth
+from velcodec import blocks, container, footer, synth
 from velcodec.archive import Archive
 from velcodec.container import Section
 
@@ -130,13 +131,9 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
     section = container.pack_section(Section(container.TAG_HEADER, 0, 0, payload))
     shift = len(section) - 20 - length
     offset, _ = container.unpack_tail(data[-24:], len(data))
-    footer = container.unpack_footer(
-        container.unpack_section(data[offset:-24], b"FOOT").payload, offset, features
-    )
-    entries = [container.Entry(e.offset + shift, e.length, e.first, e.count) for e in footer.entries]
-    payload = container.pack_footer(
-        container.Footer(entries, footer.book, footer.psnr, footer.error), features
-    )
+    foot = footer.unpack_footer(container.unpack_section(data[offset:-24], b"FOOT").payload, offset, features)
+    entries = [footer.Entry(e.offset + shift, e.length, e.first, e.count) for e in foot.entries]
+    payload = footer.pack_footer(footer.Footer(entries, foot.book, foot.psnr, foot.error), features)
     end = container.pack_section(Section(container.TAG_FOOTER, 0, 0, payload))
     body = data[start + 20 + length : offset]
     return data[:start] + section + body + end + container.pack_tail(offset + shift, len(end))
@@ -202,7 +199,7 @@ def test_not_a_file(tmp_path: Path) -> None:
 
 def test_interrupted_writing_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     maps = synth.generate("FlatVel_A", 4)
-    monkeypatch.setattr("velcodec.writer.BLOCK_MAPS", 2)
+    monkeypatch.setattr("velcodec.compression.BLOCK_MAPS", 2)
 
     def interrupt(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -227,23 +224,22 @@ def test_interrupted_overwriting_keeps_the_old_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["a.vlz"]
 
 
-def test_full_disk_leaves_nothing() -> None:
+def test_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/dev/full fails every write as a full disk does."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full here")
-    from velcodec.header import Header
-    from velcodec.writer import Writer
+    opened = Path.open
 
-    header = Header((1, 8, 8), "<f4", "m/s", (1, 1), 0, 1, 0, 1, "x", "0" * 64, 256)
-    writer = Writer(Path("/tmp/never.vlz"), header, False)
-    writer._file.close()
-    writer._beside.unlink()
-    writer._file = full.open("wb")
-    with pytest.raises(OSError, match="No space"), writer:
-        writer._file.write(b"x" * (1 << 20))
-        writer._file.flush()
-    assert not writer._beside.exists()
+    def on_full_disk(path: Path, mode: str = "r") -> Any:
+        if path.suffix == ".part":
+            path.touch()
+        return opened(full if path.suffix == ".part" else path, mode)
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    with pytest.raises(OSError, match="No space"):
+        velcodec.compress(synth.generate("Style_A", 20), tmp_path / "a.vlz", lossless=True)
+    assert not list(tmp_path.iterdir())
 
 
 def test_existing_files_are_kept(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_every_map_meets_the_psnr(
 def test_blocks(
     mixed_maps: NDArray[np.float32], compressed: Compressed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("velcodec.writer.BLOCK_MAPS", 3)
+    monkeypatch.setattr("velcodec.compression.BLOCK_MAPS", 3)
     path = compressed(mixed_maps, psnr=25)
     check(mixed_maps, path, 25.0, False)
     whole = velcodec.decompress(path)

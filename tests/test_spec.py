@@ -24,12 +24,14 @@ from velcodec import (
     adaptive,
     blocks,
     codebook,
+    compression,
     container,
     decoder,
     decoders,
     edges,
     entropy,
     exact,
+    footer,
     header,
     layer_models,
     layers,
@@ -212,8 +214,8 @@ def only(monkeypatch: pytest.MonkeyPatch, wanted: Kinds) -> None:
 
 def kinds_in(path: Path) -> set[int]:
     with velcodec.open(path) as archive:
-        entries = archive._footer.entries
-        return {int(k) for e in entries for k in archive._kinds(archive._payload(e), e)}
+        entries = archive.stored.footer.entries
+        return {int(k) for e in entries for k in archive.stored.kinds(archive.stored.payload(e), e)}
 
 
 LOSSLESS: dict[str, Any] = {"lossless": True}
@@ -697,12 +699,13 @@ def archived(
     **asked: Any,
 ) -> Path:
     """Write an archive of the maps of some files."""
-    request, book, ranges = Request(effort=0, **asked), velcodec.load_codebook(), writer.ranges_of(array)
+    request, book, ranges = Request(effort=0, **asked), velcodec.load_codebook(), compression.ranges_of(array)
     span = float(array.min()), float(array.max())
-    head = writer.header_for(array.shape, array.dtype, span, request, book)
+    head = compression.header_for(array.shape, array.dtype, span, request, book)
     head = replace(head, archive=True, tile=tile or head.tile)
-    with writer.Writer(path, head, False, sources) as made:
-        writer.write_maps(made, array, ranges, head, request, book, torch.device("cpu"))
+    with writer.created(path) as file:
+        made = writer.Writer(file, head, sources)
+        compression.write_maps(made, array, ranges, head, request, book, torch.device("cpu"))
         made.finish(book, embed)
     return path
 
@@ -775,7 +778,7 @@ def test_the_reader_of_the_page_reads_archives_with_and_without_sources(embed: s
         assert np.stack(spec_reader.read(path)).tobytes() == array.tobytes()
         with velcodec.open(path) as archive:
             assert archive.sources == tuple(sources)
-            offset, length = archive._footer.sources
+            offset, length = archive.stored.footer.sources
         assert (offset > 0) == (length > 0) == bool(sources)
         if not sources:
             continue
@@ -811,7 +814,7 @@ def test_of_what_a_repair_has_lost_no_bound_is_known(
 def both_read_sources(payload: bytes, maps: int, side: tuple[int, int]) -> bool:
     """Whether both readers take a payload of SRCS, and the same of it, or neither does."""
     try:
-        theirs = manifest.from_json(container.unpack_sources(payload), maps, side)
+        theirs = manifest.from_json(manifest.unpack_sources(payload), maps, side)
     except velcodec.FormatError:
         with pytest.raises(spec_reader.SpecError):
             spec_reader.sources_of(payload, maps, list(side))
@@ -821,7 +824,7 @@ def both_read_sources(payload: bytes, maps: int, side: tuple[int, int]) -> bool:
 
 
 def test_both_readers_take_the_same_sources() -> None:
-    maps, side, packed = 8, (5, 6), container.pack_sources
+    maps, side, packed = 8, (5, 6), manifest.pack_sources
     one, two, three = (s.to_json() for s in sources_of([(5, 5, 6), (5, 6), (2, 1, 5, 6)]))
     most = {str(i): None for i in range(manifest.MAX_REQUEST)}
     taken: list[dict[str, Any]] = [{}, {"family": "", "shard": "", "bytes": 0}, {"request": most}]
@@ -877,9 +880,9 @@ def test_both_readers_take_the_same_sources() -> None:
 def test_both_readers_read_the_same_quality_of_a_block(count: int) -> None:
     rng = np.random.default_rng(count)
     codes = rng.choice([0, 70, 255, 256, 65535], (2, count)).astype(np.uint16)
-    payload = container.pack_quality(*codes)
+    payload = footer.pack_quality(*codes)
     planes, at = spec_reader.quality_stream(payload + b"more", count)
-    *theirs, rest = container.unpack_quality(payload + b"more", count)
+    *theirs, rest = footer.unpack_quality(payload + b"more", count)
     np.testing.assert_array_equal(theirs, codes)
     assert (at, rest) == (len(payload), b"more")
     assert planes == b"".join(((c >> s) & 255).astype(np.uint8).tobytes() for c in codes for s in (0, 8))
@@ -894,13 +897,13 @@ def test_both_readers_read_the_same_quality_of_a_block(count: int) -> None:
         container.STREAM.pack(container.CODING_ADAPTIVE, size + 4) + payload[5:] + bytes(4),
     ):
         try:
-            *theirs, rest = container.unpack_quality(damaged, count)
+            *theirs, rest = footer.unpack_quality(damaged, count)
         except velcodec.FormatError:
             with pytest.raises(spec_reader.SpecError):
                 spec_reader.quality_stream(damaged, count)
         else:  # the last byte may not matter
             planes, at = spec_reader.quality_stream(damaged, count)
-            assert planes == b"".join(container.quality_planes(*theirs))
+            assert planes == b"".join(footer.quality_planes(*theirs))
             assert rest == damaged[at:]
 
 
@@ -1266,7 +1269,7 @@ def test_both_readers_read_the_same_quality(
         )
 
 
-def some_footers(rng: np.random.Generator, features: int) -> Iterator[container.Footer]:
+def some_footers(rng: np.random.Generator, features: int) -> Iterator[footer.Footer]:
     """Of one block and of more, with a codebook and without; of an archive, with sources and without."""
     archive = bool(features & container.FEATURE_ARCHIVE)
     sizes = [([1], 0, 0), ([7, 1, 30], 5000, 0), (rng.integers(1, 5, 20).tolist(), 0, 0)]
@@ -1274,13 +1277,13 @@ def some_footers(rng: np.random.Generator, features: int) -> Iterator[container.
     for counts, book, sources in sizes:
         lengths = rng.integers(20, 1 << 20, len(counts)).tolist()
         ends, firsts = np.cumsum([300 + sources, *lengths]).tolist(), np.cumsum([0, *counts]).tolist()
-        entries = [container.Entry(*e) for e in zip(ends[:-1], lengths, firsts[:-1], counts, strict=True)]
+        entries = [footer.Entry(*e) for e in zip(ends[:-1], lengths, firsts[:-1], counts, strict=True)]
         psnr = rng.integers(0, 900, firsts[-1]).astype(np.uint16)
         error = rng.choice([0, 300, 65535], firsts[-1]).astype(np.uint16)
         if archive:
             psnr = error = np.empty(0, np.uint16)
         places = [(at if size else 0, size) for at, size in ((ends[-1], book), (300, sources))]
-        yield container.Footer(entries, places[0], psnr, error, places[1])
+        yield footer.Footer(entries, places[0], psnr, error, places[1])
 
 
 @pytest.mark.parametrize("features", [*CODERS, ARCHIVE])
@@ -1295,7 +1298,7 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
 
     def theirs(data: bytes, end: int) -> spec_reader.Foot | None:
         try:
-            found = container.unpack_footer(data, end, features)
+            found = footer.unpack_footer(data, end, features)
         except velcodec.FormatError:
             return None
         index = [(e.offset, e.length, e.first, e.count) for e in found.entries]
@@ -1303,16 +1306,16 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
         return spec_reader.Foot(*found.book, *found.sources, index, codes.transpose(0, 2, 1).tobytes())
 
     changed = 0
-    for footer in some_footers(rng, features):
-        packed, records = container.pack_footer(footer, features), sum(e.count for e in footer.entries)
-        end = footer.entries[-1].offset + footer.entries[-1].length + footer.book[1]
-        begin = footer.entries[0].offset
+    for foot in some_footers(rng, features):
+        packed, records = footer.pack_footer(foot, features), sum(e.count for e in foot.entries)
+        end = foot.entries[-1].offset + foot.entries[-1].length + foot.book[1]
+        begin = foot.entries[0].offset
         found = mine(packed, records, end)
         assert found is not None
         assert found == theirs(packed, end)
-        assert found.blocks == [(e.offset, e.length, e.first, e.count) for e in footer.entries]
-        assert (found.book_at, found.book_length) == footer.book
-        assert (found.sources_at, found.sources_length) == footer.sources
+        assert found.blocks == [(e.offset, e.length, e.first, e.count) for e in foot.entries]
+        assert (found.book_at, found.book_length) == foot.book
+        assert (found.sources_at, found.sources_length) == foot.sources
         assert mine(packed, records + 1, end) is mine(packed, records - 1, end) is None
         half = packed[: len(packed) // 2]
         for damaged in (half, packed + bytes(4), half + packed, b"", b"\xff" * len(packed)):
@@ -1324,7 +1327,7 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
             assert found is None or found == theirs(damaged, end)
             changed += found is not None
         for place in ((end, 20), (begin - 10, 20), (0, 20), (1 << 63, 20)) if features == ARCHIVE else ():
-            wrong = container.pack_footer(replace(footer, sources=place), features)
+            wrong = footer.pack_footer(replace(foot, sources=place), features)
             assert mine(wrong, records, end) is theirs(wrong, end) is None
     assert changed > 0 or features == ARCHIVE  # with no codes in it, no byte of it can be another
 

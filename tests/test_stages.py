@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from velcodec import blocks, container, entropy, quality, quantise
+from velcodec import blocks, container, entropy, footer, quality, quantise
 from velcodec import prior as pr
 from velcodec.blocks import Block
-from velcodec.container import Entry, Footer, Section
+from velcodec.container import Section
 from velcodec.entropy import TableModels
 from velcodec.errors import CodebookError, FormatError, UsageError
+from velcodec.footer import Entry, Footer
 from velcodec.grid import centres, make_grid, resample
 from velcodec.prior import Prior
 
@@ -191,14 +192,14 @@ def test_footers_round_trip(counts: list[int], seed: int) -> None:
         maps, offset = maps + count, offset + 100 + count
     psnr, error = (rng.integers(0, 65536, maps).astype(np.uint16) for _ in range(2))
     for features in CODERS:
-        packed = container.pack_footer(Footer(entries, (offset, 50), psnr, error), features)
-        footer = container.unpack_footer(packed, offset + 50, features)
-        assert footer.entries == entries
-        assert footer.book == (offset, 50)
-        np.testing.assert_array_equal(footer.psnr, psnr)
-        np.testing.assert_array_equal(footer.error, error)
+        packed = footer.pack_footer(Footer(entries, (offset, 50), psnr, error), features)
+        foot = footer.unpack_footer(packed, offset + 50, features)
+        assert foot.entries == entries
+        assert foot.book == (offset, 50)
+        np.testing.assert_array_equal(foot.psnr, psnr)
+        np.testing.assert_array_equal(foot.error, error)
         with pytest.raises(FormatError):
-            container.unpack_footer(packed + b"left over", offset + 50, features)
+            footer.unpack_footer(packed + b"left over", offset + 50, features)
 
 
 @pytest.mark.parametrize("features", CODERS)
@@ -206,8 +207,8 @@ def test_indexes_that_cannot_be_are_refused(features: int) -> None:
     codes = np.zeros(4, np.uint16)
     good = [Entry(16, 40, 0, 2), Entry(56, 40, 2, 2)]
 
-    def through(footer: Footer) -> Footer:
-        return container.unpack_footer(container.pack_footer(footer, features), 96, features)
+    def through(foot: Footer) -> Footer:
+        return footer.unpack_footer(footer.pack_footer(foot, features), 96, features)
 
     through(Footer(good, (0, 0), codes, codes))
     for entries, book in (

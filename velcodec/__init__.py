@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from .archive import Archive, decompress
     from .archive import Archive as open  # noqa: A004
     from .codebook import Codebook, load_codebook
+    from .compression import compress
     from .dataset import VelocityDataset
     from .field import Field
     from .latent_path import interpolate
-    from .writer import compress
 
 __version__ = "0.8.0"
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
 _LAZY = {
     "Archive": ("archive", "Archive"),
     "open": ("archive", "Archive"),
-    "compress": ("writer", "compress"),
+    "compress": ("compression", "compress"),
     "decompress": ("archive", "decompress"),
     "Codebook": ("codebook", "Codebook"),
     "load_codebook": ("codebook", "load_codebook"),

@@ -1,4 +1,7 @@
-"""Open and read .vlz files: maps -> their blocks -> records (a few blocks are kept) -> maps on a grid."""
+"""Open and read .vlz files: maps -> their blocks -> records (a few blocks are kept) -> maps on a grid.
+
+Where bytes lie is storage.py's, what sections hold stored.py's, what is said of all maps summary.py's.
+"""
 
 import math
 import operator
@@ -7,43 +10,30 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import blocks, container, manifest, quality
+from . import container, summary
 from .codebook import Codebook, from_bytes, load_codebook, resolve
-from .container import Entry, Footer, Section
-from .decoder import MODES, Records, decode_records, has_latent, mode_name, read_records
+from .decoder import Records, decode_records, has_latent, read_records
 from .device import check_device, resolve_device
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field, of_latent, of_samples
+from .footer import Entry
 from .grid import Grid, Window, make_grid, resample
-from .header import Header, from_json
+from .header import Header
 from .manifest import Source
 from .residual import cast
+from .storage import Place, stored_at
+from .stored import Stored
+from .summary import Looked, Quality
 
 KEPT_BYTES = 64 << 20  # of blocks that have been read
 
 MapIndex = int | slice | Sequence[int] | NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Quality of each map, measured when the archive was written.
-
-    psnr is in dB (inf: exact), rounded down to 0.5 dB (to 0.25 in files of velcodec 0.3, to 0.05 before); max_error is
-    an upper bound in the units of the file; mode is one of `velcodec.decoder.MODES`, or several joined by ", " for a
-    map in tiles. A map in tiles has the PSNR that its tiles' mean square errors give, or more.
-    """
-
-    psnr: NDArray[np.float64]
-    max_error: NDArray[np.float64]
-    mode: tuple[str, ...]
 
 
 class Archive:
@@ -53,6 +43,8 @@ class Archive:
     processes that a fork makes, and in others that it is sent to: they open the file anew.
 
     Args:
+        path: of the file; a URL that fsspec knows, as in https:// or s3://, of which only what is
+            wanted is fetched; or an open binary file, which stays open.
         codebook: id, SHA-256 or path; None means the one that the file names.
         device: where latents are decoded: "auto", "cpu" or "cuda".
         keep: bytes of memory for blocks that have been read, the last ones used; 2 to 40 KB a map, as stored. Who reads
@@ -61,12 +53,11 @@ class Archive:
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Place,
         codebook: str | None = None,
         device: str = "auto",
         keep: int = KEPT_BYTES,
     ) -> None:
-        self.path = Path(path)
         self._device, self._wanted = device, codebook
         self._lock = threading.RLock()
         _open.add(self)
@@ -74,53 +65,30 @@ class Archive:
         self._kept: OrderedDict[int, Records] = OrderedDict()
         self._keep, self._held = keep, 0
         self._sources: tuple[Source, ...] | None = None
-        self._seen: tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint16]] | None = None
+        self._seen: Looked | None = None
+        self._storage = stored_at(path)
         try:
-            self._file: BinaryIO = self.path.open("rb")
-        except OSError as error:
-            raise UsageError(f"cannot open {path}: {error.strerror}") from error
-        try:
-            self.bytes = os.fstat(self._file.fileno()).st_size
-            self.header, self._footer = self._read_frame()
+            self.stored = Stored(self._storage)
         except BaseException:
-            self._file.close()
+            self._storage.close()
             raise
 
-    def _read_frame(self) -> tuple[Header, Footer]:
-        features = container.unpack_prologue(self._file.read(container.PROLOGUE.size))
-        header = from_json(
-            container.unpack_header(
-                container.read_section(self._file, container.TAG_HEADER, container.MAX_HEADER).payload,
-                features,
-            )
-        )
-        first = self._file.tell()
-        self._file.seek(max(first, self.bytes - container.TAIL.size))
-        offset, length = container.unpack_tail(self._file.read(), self.bytes)
-        if offset < first:
-            raise FormatError("the file's tail does not point at its footer")
-        section = container.unpack_section(self._at(offset, length), container.TAG_FOOTER)
-        footer = container.unpack_footer(section.payload, offset, features)
-        if header.features != features:
-            raise FormatError("the file's first bytes are damaged: they and its header disagree")
-        records = sum(entry.count for entry in footer.entries)
-        if records != header.maps * len(header.layout) or (
-            footer.entries and footer.entries[0].offset < first
-        ):
-            raise FormatError("the footer does not fit the header")
-        return header, footer
-
-    def _at(self, offset: int, length: int) -> bytes:
-        data = b""  # by position: processes that a fork made share the file's own
-        while len(data) < length and (
-            more := os.pread(self._file.fileno(), length - len(data), offset + len(data))
-        ):
-            data += more
-        if len(data) != length:
-            raise FormatError("the file is truncated")
-        return data
-
     # What it is
+
+    @property
+    def name(self) -> str:
+        """The path or URL that it was opened by."""
+        return self._storage.name
+
+    @property
+    def bytes(self) -> int:
+        """The size of the file."""
+        return self._storage.size
+
+    @property
+    def header(self) -> Header:
+        """The file's header."""
+        return self.stored.header
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -160,17 +128,15 @@ class Archive:
             return self._codebook
 
     def _find_codebook(self) -> Codebook:
-        offset, length = self._footer.book
         if self._wanted is not None:
             found = load_codebook(self._wanted)
-        elif length:
-            section = container.unpack_section(self._at(offset, length), container.TAG_CODEBOOK)
-            found = from_bytes(section.payload)
+        elif embedded := self.stored.book():
+            found = from_bytes(embedded)
         else:
             found = resolve(self.codebook_id, self.codebook_sha256)
         if found.sha256 != self.codebook_sha256 or found.latent != self.header.latent:
             raise CodebookError(
-                f"{self.path} needs codebook {self.codebook_id} with SHA-256 {self.codebook_sha256}, "
+                f"{self.name} needs codebook {self.codebook_id} with SHA-256 {self.codebook_sha256}, "
                 f"not {found.id} with {found.sha256}"
             )
         return found
@@ -180,97 +146,25 @@ class Archive:
         """The files that the maps are from, in the maps' order; none but of an archive of files."""
         with self._lock:
             if self._sources is None:
-                offset, length = self._footer.sources
-                found: list[Any] = []
-                if length:
-                    section = container.unpack_section(self._at(offset, length), container.TAG_SOURCES)
-                    found = container.unpack_sources(section.payload)
-                self._sources = manifest.from_json(found, len(self), self.map_shape)
+                self._sources = self.stored.sources()
             return self._sources
-
-    def blocks(self, first: int = 0, end: int | None = None) -> Iterator[tuple[int, int, bytes]]:
-        """(first record, count, payload) of every block, or of those that hold some records, as stored and checked."""
-        for entry in self._footer.entries:
-            if entry.first + entry.count > first and (end is None or entry.first < end):
-                yield entry.first, entry.count, self._section(entry).payload
 
     @property
     def quality(self) -> Quality:
         """Quality measured when the file was written, of each map."""
-        psnr, error = quality.quality_values(*self.quality_codes, quality.quality_scale(self.header.features))
-        if self.header.bound is not None:
-            # Codes round up; a map that a repair has lost keeps no bound.
-            error = np.where(np.isinf(error), error, np.minimum(error, self.header.bound))
-        modes = self._modes()
-        tiles = len(self.header.layout)
-        if tiles == 1:
-            return Quality(psnr, error, tuple(modes))
-        with np.errstate(divide="ignore"):
-            mse = (10 ** (-psnr / 10)).reshape(len(self), tiles)
-            area = np.array([np.prod(self.header.layout.shape(t)) for t in range(tiles)], dtype=np.float64)
-            whole = -10 * np.log10((mse * area).sum(1) / area.sum())
-        mixed = [", ".join(sorted(set(modes[i * tiles : (i + 1) * tiles]))) for i in range(len(self))]
-        return Quality(whole, error.reshape(len(self), tiles).max(1), tuple(mixed))
+        return summary.quality_of(self.stored, self.looked)
 
     @property
-    def quality_codes(self) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-        """The quality codes of every record."""
-        if not self.header.archive:
-            return self._footer.psnr, self._footer.error
-        return self._looked()[1:]
-
-    def _modes(self) -> list[str]:
-        """The mode of every record."""
-        return [mode_name(int(kind)) for kind in self._looked()[0]]
-
-    def _looked(self) -> tuple[NDArray[np.uint8], NDArray[np.uint16], NDArray[np.uint16]]:
-        """The kind of every record, and of an archive the quality codes; every block is read for it, once."""
+    def looked(self) -> Looked:
+        """What every record says of itself; every block is read for it, once."""
         with self._lock:
             if self._seen is None:
-                kinds, psnr, error = [], [], []
-                for entry in self._footer.entries:
-                    payload = self._section(entry).payload
-                    if self.header.archive:
-                        p, e, payload = container.unpack_quality(payload, entry.count)
-                        psnr.append(p)
-                        error.append(e)
-                    kinds.append(self._kinds(payload, entry))
-                none = np.empty(0, np.uint16)
-                self._seen = (
-                    np.concatenate(kinds), np.concatenate([none, *psnr]), np.concatenate([none, *error]),
-                )  # fmt: skip
+                self._seen = summary.looked(self.stored)
             return self._seen
 
     def info(self) -> dict[str, Any]:
         """What `velcodec info --json` prints."""
-        quality = self.quality
-        finite = quality.psnr[np.isfinite(quality.psnr)]
-        modes = self._modes()
-        raw = 4 * len(self) * self.map_shape[0] * self.map_shape[1]
-        return {
-            "format_version": container.FORMAT_VERSION,
-            "maps": len(self),
-            "shape": list(self.shape),
-            "dtype": self.dtype.str,
-            "units": self.header.units,
-            "spacing": list(self.header.spacing),
-            "range": [self.header.low, self.header.high],
-            "codebook": {
-                "id": self.codebook_id,
-                "sha256": self.codebook_sha256,
-                "embedded": bool(self._footer.book[1]),
-            },
-            "bytes": self.bytes,
-            "bytes_per_map": self.bytes / len(self),
-            "ratio": raw / self.bytes,
-            "tiles": len(self.header.layout),
-            "modes": {name: modes.count(name) for name in MODES if name in modes},
-            "psnr": {
-                "mean": float(finite.mean()) if len(finite) else None,
-                "min": float(finite.min()) if len(finite) else None,
-            },
-            "max_error": float(quality.max_error.max()),
-        }
+        return summary.info(self.stored, self.looked)
 
     # Reading
 
@@ -317,7 +211,7 @@ class Archive:
             return self._read_between(rows, grid, where)
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
         if len(self.header.layout) == 1:
-            for entry, places in self._by_block(rows):
+            for entry, places in self.stored.by_block(rows):
                 records = self._records(entry, max(rows[p] for p in places))
                 wanted = [(rows[p] - entry.first, grid) for p in places]
                 for p, v in zip(
@@ -339,7 +233,7 @@ class Archive:
         }
         blended = self.header.overlap > 0
         out = np.zeros(grid.shape, dtype=np.float64 if blended else self.dtype)
-        for entry, places in self._by_block(list(parts)):
+        for entry, places in self.stored.by_block(list(parts)):
             chosen = [list(parts)[p] for p in places]
             wanted = [(record - entry.first, parts[record].grid) for record in chosen]
             for record, v in zip(
@@ -381,7 +275,7 @@ class Archive:
             raise DataError("the maps are in tiles and have no latent of their own; read them with read()")
         rows = self._rows(maps)
         out = np.empty((len(rows), self.header.latent), dtype=np.float32)
-        for entry, places in self._by_block(rows):
+        for entry, places in self.stored.by_block(rows):
             out[places] = self._records(entry, entry.first).latents[[rows[p] - entry.first for p in places]]
         return out
 
@@ -389,7 +283,7 @@ class Archive:
         """Map `index` as a continuous function of position: its latent's, or its samples joined bilinearly."""
         row = self._row(index)
         if len(self.header.layout) == 1:
-            ((entry, _),) = self._by_block([row])
+            ((entry, _),) = self.stored.by_block([row])
             kind = int(self._records(entry, entry.first).kinds[row - entry.first])
             if has_latent(kind) and kind < container.KIND_RESIDUAL:
                 where = resolve_device(self._device)
@@ -400,10 +294,10 @@ class Archive:
 
     def verify(self) -> None:
         """Read and decode every section. Raises FormatError at the first that is damaged, CodebookError."""
-        if self._footer.book[1]:
+        if self.stored.footer.book[1]:
             _ = self.codebook
         _ = self.sources
-        for entry in self._footer.entries:
+        for entry in self.stored.footer.entries:
             records = self._parse(entry)
             coded = [r for r in range(entry.count) if has_latent(int(records.kinds[r]))]
             if not np.isfinite(records.latents[coded]).all():
@@ -422,33 +316,9 @@ class Archive:
             return list(range(*maps.indices(len(self))))
         return [self._row(int(i)) for i in np.atleast_1d(np.asarray(maps))]
 
-    def _by_block(self, rows: list[int]) -> Iterator[tuple[Entry, list[int]]]:
-        """Blocks that hold the records, with the places of those rows in the list, block by block."""
-        entries = self._footer.entries
-        firsts = np.array([entry.first for entry in entries])
-        places: dict[int, list[int]] = {}
-        for place, block in enumerate((np.searchsorted(firsts, rows, side="right") - 1).tolist()):
-            places.setdefault(block, []).append(place)
-        for block in sorted(places):
-            yield entries[block], places[block]
-
-    def _section(self, entry: Entry) -> Section:
-        section = container.unpack_section(self._at(entry.offset, entry.length), container.TAG_MAPS)
-        if (section.first, section.count) != (entry.first, entry.count):
-            raise FormatError(f"the block at map {entry.first} is not the one that the index names")
-        return section
-
-    def _payload(self, entry: Entry) -> bytes:
-        """What a block holds of its maps, their quality left out."""
-        payload = self._section(entry).payload
-        return container.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
-
-    def _kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
-        return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]
-
     def _parse(self, entry: Entry, until: int | None = None) -> Records:
-        payload = self._payload(entry)
-        needs = any(has_latent(int(k)) for k in self._kinds(payload, entry))
+        payload = self.stored.payload(entry)
+        needs = any(has_latent(int(k)) for k in self.stored.kinds(payload, entry))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
         return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
@@ -474,15 +344,15 @@ class Archive:
             return records
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self.path.absolute(), self._wanted, self._device, self._keep)
+        return Archive, (self._storage.place, self._wanted, self._device, self._keep)
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._storage.close()
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):  # not so where opening failed
-            self._file.close()
+        if hasattr(self, "_storage"):  # not so where opening failed
+            self._storage.close()
 
     def __enter__(self) -> "Archive":
         return self
@@ -506,7 +376,7 @@ os.register_at_fork(after_in_child=_renew_locks)
 
 
 def decompress(
-    path: str | os.PathLike[str],
+    path: Place,
     *,
     maps: MapIndex | None = None,
     shape: tuple[int, int] | None = None,

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 from . import __version__, manifest
 from .archive import Archive
 from .codebook import load_codebook
+from .compression import NORMAL_RANGE, checked, compress, header_for, ranges_of, write_maps
 from .device import resolve_device
 from .errors import DataError, UsageError
 from .header import Header, from_json
@@ -36,7 +37,7 @@ from .request import Request
 from .shards import Shard, fingerprint
 from .sources import layout, open_source, split
 from .workers import Team, crew, team
-from .writer import NORMAL_RANGE, Writer, checked, compress, header_for, ranges_of, write_maps
+from .writer import Writer, created
 
 SAMPLE_SHARDS, SAMPLE_MAPS = 4, 50  # that a dry run encodes
 
@@ -313,7 +314,8 @@ def _encode(one: Surveyed, header: Header, options: Options, path: Path) -> None
     array = open_source(one.shard.path)
     header = replace(header, shape=one.stack)
     book, device = load_codebook(options.codebook), resolve_device(options.device)
-    with Writer(path, header, overwrite=True) as writer:
+    with created(path, overwrite=True) as file:
+        writer = Writer(file, header)
         write_maps(writer, array, ranges_of(array), header, options.request, book, device)
         if fingerprint(one.shard)[0] != one.sha256:
             raise DataError(f"{one.shard.path} changed while it was read; run again with --resume")

@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from .entropy import TableModels
 from .errors import CodebookError, UsageError
 from .prior import Prior
+from .replacing import replacing
 
 if TYPE_CHECKING:
     import torch
@@ -270,12 +271,8 @@ def save(codebook: Codebook, path: Path, overwrite: bool = False) -> None:
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists; choose another name or allow overwriting")
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        beside.write_bytes(to_bytes(codebook))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as draft:
+        draft.write_bytes(to_bytes(codebook))
 
 
 def export(name: str, path: Path, overwrite: bool = False) -> None:

@@ -1,26 +1,23 @@
-"""Bytes <-> sections, checksums, index. Every constant is named as in format_spec.md. Knows no torch.
+"""Bytes <-> sections, checksums, streams. Every constant is named as in format_spec.md. Knows no torch.
 
     prologue | HEAD | [SRCS] | MAPS ... MAPS | [BOOK] | FOOT | tail
     prologue = signature, version, features        section = tag, first, count, length, CRC32C, payload
     FOOT     = where MAPS and BOOK lie, quality of every map          tail = where FOOT is
 
 With the archive feature the quality of maps is in their MAPS, so that FOOT stays small, and SRCS says which files they
-are from. What a MAPS payload holds is blocks.py's, what quality codes stand for quality.py's.
+are from. What FOOT holds is footer.py's, a MAPS payload blocks.py's, SRCS manifest.py's; what quality codes stand for
+quality.py's.
 """
 
 import json
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import google_crc32c
-import numpy as np
 import zstandard
-from numpy.typing import NDArray
 
-from . import adaptive
 from .errors import FormatError, VersionError
 
 SIGNATURE = bytes.fromhex("89564c5a0d0a1a0a")
@@ -226,7 +223,7 @@ def read_section(file: BinaryIO, tag: bytes, limit: int) -> Section:
     return unpack_section(header + payload, tag)
 
 
-# Header and footer
+# Header
 
 
 def pack_header(header: dict[str, Any], features: int) -> bytes:
@@ -268,168 +265,6 @@ def _dictionary(features: int) -> bytes:
     return HEADER_DICTIONARY_3 if features & FEATURE_THIRD else HEADER_DICTIONARY
 
 
-@dataclass(frozen=True)
-class Entry:
-    """Where a MAPS section lies and which maps it holds."""
-
-    offset: int
-    length: int
-    first: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Footer:
-    """Index, and quality codes (n,) of all maps, or none where they are in MAPS sections.
-
-    `book` is (offset, length) of an embedded codebook or (0, 0), `sources` that of SRCS.
-    """
-
-    entries: Sequence[Entry]
-    book: tuple[int, int]
-    psnr: NDArray[np.uint16]
-    error: NDArray[np.uint16]
-    sources: tuple[int, int] = (0, 0)
-
-
-def quality_planes(psnr: NDArray[np.uint16], error: NDArray[np.uint16]) -> list[bytes]:
-    """The four byte planes of quality codes (n,): each is smoother than the whole."""
-    codes = np.stack([psnr, error]).astype("<u2")
-    planes = codes.view(np.uint8).reshape(2, -1, 2).transpose(0, 2, 1).reshape(4, -1)
-    return [plane.tobytes() for plane in planes]
-
-
-def quality_of(planes: bytes) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """Four byte planes, joined, to quality codes (n,)."""
-    codes = np.frombuffer(planes, np.uint8).reshape(2, 2, -1).transpose(0, 2, 1).copy().view("<u2")[..., 0]
-    return codes[0], codes[1]
-
-
-def pack_footer(footer: Footer, features: int) -> bytes:
-    """The payload of FOOT."""
-    index = b"".join(INDEX.pack(e.offset, e.length, e.first, e.count) for e in footer.entries)
-    if features & FEATURE_ARCHIVE:
-        head = FOOTER_ARCHIVE.pack(*footer.book, *footer.sources, len(footer.entries))
-        return adaptive.pack_bytes([head, _planes(index)], True)
-    planes = quality_planes(footer.psnr, footer.error)
-    head = FOOTER.pack(*footer.book, len(footer.entries))
-    if features & FEATURE_THIRD:
-        return adaptive.pack_bytes([head, _planes(index), *planes], True)
-    if features & FEATURE_SECOND:
-        return head + index + adaptive.pack_bytes(planes, False)
-    return head + index + pack_stream(b"".join(planes))
-
-
-def unpack_footer(payload: bytes, limit: int, features: int) -> Footer:
-    """Check a footer: MAPS follow one another from map 0, and all lies before `limit`, where FOOT begins."""
-    archive = bool(features & FEATURE_ARCHIVE)
-    fields = FOOTER_ARCHIVE if archive else FOOTER
-    reader = adaptive.ByteReader(payload, True) if features & FEATURE_THIRD else None
-    head = reader.take(fields.size) if reader else payload[: fields.size]
-    if len(head) < fields.size:
-        raise FormatError("the footer is truncated")
-    book_offset, book_length, *sources, blocks = fields.unpack(head)
-    size = blocks * INDEX.size
-    if size > limit or not (reader or fields.size + size <= len(payload)):
-        raise FormatError("the footer states more blocks than it holds")
-    at = fields.size + size
-    index = _planes(reader.take(size), back=True) if reader else payload[fields.size : at]
-    entries, end = _entries(index, limit)
-    maps = sum(entry.count for entry in entries)
-    if maps > MAX_MAPS:
-        raise FormatError("the footer's index points outside the file")
-    begin = entries[0].offset if entries else limit
-    others = [(book_offset, book_length, end, limit, MAX_CODEBOOK)]
-    if archive:  # before the maps: a file that loses its end still knows what it was made of
-        others.append((sources[0], sources[1], PROLOGUE.size, begin, MAX_SOURCES))
-    for offset, length, low, high, most in others:
-        if (offset or length) and not low <= offset <= high - length:
-            raise FormatError("the footer's index points outside the file")
-        if length > most + SECTION.size:
-            raise FormatError("the footer states a section larger than there can be")
-    if archive:
-        planes = b""
-    elif reader:
-        planes = b"".join(reader.take(maps) for _ in range(4))
-    elif features & FEATURE_SECOND:
-        planes = b"".join(adaptive.unpack_bytes(payload[at:], [maps] * 4, False))
-    else:
-        planes, at = unpack_stream(payload, at, 4 * maps)
-        if at != len(payload):
-            raise FormatError("the footer has bytes left over")
-    if reader:
-        reader.end()
-    psnr, error = quality_of(planes)
-    return Footer(
-        entries, (book_offset, book_length), psnr, error, (sources[0], sources[1]) if archive else (0, 0)
-    )
-
-
-def _entries(index: bytes, limit: int) -> tuple[list[Entry], int]:
-    """The entries of an index, checked, and where the last section ends."""
-    entries, maps, end = [], 0, PROLOGUE.size
-    for fields in INDEX.iter_unpack(index):
-        entry = Entry(*fields)
-        if entry.first != maps or not 0 < entry.count <= MAX_BLOCK_MAPS or entry.length < SECTION.size:
-            raise FormatError("the footer's index is not in order")
-        if entry.offset < end or entry.offset + entry.length > limit:
-            raise FormatError("the footer's index points outside the file")
-        entries.append(entry)
-        maps, end = maps + entry.count, entry.offset + entry.length
-    return entries, end
-
-
-def _planes(index: bytes, back: bool = False) -> bytes:
-    """Entries of an index with their first bytes together, then their second, and so on; or back from there."""
-    rows = np.frombuffer(index, np.uint8).reshape((INDEX.size, -1) if back else (-1, INDEX.size))
-    return rows.T.tobytes()
-
-
-# Archives: quality in MAPS, and SRCS
-
-
-def pack_quality(psnr: NDArray[np.uint16], error: NDArray[np.uint16]) -> bytes:
-    """The stream of quality codes (n,) that a MAPS payload of an archive begins with."""
-    packed = adaptive.pack_bytes(quality_planes(psnr, error), True)
-    return STREAM.pack(CODING_ADAPTIVE, len(packed)) + packed
-
-
-def unpack_quality(payload: bytes, count: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16], bytes]:
-    """The quality codes (count,) that a MAPS payload of an archive begins with, and the rest of it."""
-    if len(payload) < STREAM.size:
-        raise FormatError("a stream is truncated")
-    coding, stored = STREAM.unpack_from(payload)
-    at = STREAM.size + stored
-    if coding != CODING_ADAPTIVE or at > len(payload):
-        raise FormatError("a block does not begin with its quality")
-    planes = adaptive.unpack_bytes(payload[STREAM.size : at], [count] * 4, True)
-    return *quality_of(b"".join(planes)), payload[at:]
-
-
-def pack_sources(sources: Sequence[dict[str, Any]]) -> bytes:
-    """The payload of SRCS: a JSON array as a zstd frame."""
-    data = json.dumps(sources, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
-    return zstandard.ZstdCompressor(level=19, write_content_size=True).compress(data)
-
-
-def _refused(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-def unpack_sources(payload: bytes) -> list[Any]:
-    """The payload of SRCS to what it lists; what that means is checked by manifest.py."""
-    try:
-        size = zstandard.frame_content_size(payload)
-        if not 0 <= size <= MAX_SOURCES:
-            raise FormatError("the list of sources is larger than there can be")
-        found = json.loads(_decompress(payload, size).decode(), parse_constant=_refused)
-    except (zstandard.ZstdError, ValueError, RecursionError) as error:
-        raise FormatError("the list of sources is damaged") from error
-    if not isinstance(found, list):
-        raise FormatError("the list of sources is none")
-    return found
-
-
 # Streams
 
 
@@ -452,7 +287,7 @@ def unpack_stream(payload: bytes, at: int, length: int | None) -> tuple[bytes, i
         raise FormatError("a stream is truncated")
     data = payload[at : at + stored]
     if coding == CODING_ZSTD and length is not None:
-        data = _decompress(data, length)
+        data = decompress(data, length)
     elif coding != CODING_RAW:
         raise FormatError(f"stream coding {coding} is not known")
     if length is not None and len(data) != length:
@@ -460,7 +295,7 @@ def unpack_stream(payload: bytes, at: int, length: int | None) -> tuple[bytes, i
     return data, at + stored
 
 
-def _decompress(data: bytes, length: int) -> bytes:
+def decompress(data: bytes, length: int) -> bytes:
     """A zstd frame of a known content size; the size is checked before anything is allocated."""
     try:
         if zstandard.frame_content_size(data) != length:

@@ -15,7 +15,7 @@ from .codebook import Codebook
 from .errors import UsageError
 from .header import Header
 from .manifest import Source
-from .writer import Writer
+from .writer import Writer, created
 
 # Of the headers of archives that can be joined, all but the number of maps.
 ALIKE = {
@@ -140,8 +140,8 @@ def copied(
         raise UsageError(
             "one of the archives does not say what files its maps are from (a repair may have lost it)"
         )
-    with Writer(target, header, overwrite, sources) as writer:
-        done = 0
+    with created(target, overwrite) as file:
+        writer, done = Writer(file, header, sources), 0
         for count, payload in blocks:
             writer.copy(count, payload)
             done += count
@@ -156,17 +156,17 @@ def blocks_in(paths: Sequence[str | os.PathLike[str]]) -> Blocks:
     """The blocks of archives, one archive after another."""
     for path in paths:
         with Archive(path) as archive:
-            yield from ((count, payload) for _, count, payload in archive.blocks())
+            yield from ((block.count, block.payload) for block in archive.stored.blocks())
 
 
 def blocks_of(archive: Archive, source: Source) -> Blocks:
     """The blocks of a source. Raises UsageError where one holds maps of another source too."""
     tiles = len(archive.header.layout)
     first, end = source.first * tiles, (source.first + source.maps) * tiles
-    for begin, count, payload in archive.blocks(first, end):
-        if begin < first or begin + count > end:
-            raise UsageError(f"{archive.path}: a block holds maps of {source.name} and of another file")
-        yield count, payload
+    for block in archive.stored.blocks(first, end):
+        if block.first < first or block.first + block.count > end:
+            raise UsageError(f"{archive.name}: a block holds maps of {source.name} and of another file")
+        yield block.count, block.payload
 
 
 def joined(headers: Sequence[Header]) -> Header:

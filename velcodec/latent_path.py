@@ -74,5 +74,5 @@ def interpolate(
 def _latent(archive: Archive, index: int) -> NDArray[np.float32]:
     latent = archive.latents([index])[0]
     if not np.isfinite(latent).all():
-        raise DataError(f"{archive.path.name}: map {index} has no latent; compress it with --latent-only")
+        raise DataError(f"{archive.name}: map {index} has no latent; compress it with --latent-only")
     return latent

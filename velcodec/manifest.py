@@ -1,12 +1,16 @@
 """Which files the maps of an archive are from: names, families and shards as OpenFWI's, and checksums."""
 
 import dataclasses
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import zstandard
+
+from .container import MAX_SOURCES, decompress
 from .errors import FormatError, UsageError
 
 MAX_NAME = 1024
@@ -98,3 +102,27 @@ def from_json(listed: Sequence[Any], maps: int, map_shape: tuple[int, int]) -> t
     if sources and first != maps:
         raise FormatError("the list of sources does not make up the archive's maps")
     return tuple(sources)
+
+
+def pack_sources(sources: Sequence[dict[str, Any]]) -> bytes:
+    """The payload of SRCS: a JSON array as a zstd frame."""
+    data = json.dumps(sources, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+    return zstandard.ZstdCompressor(level=19, write_content_size=True).compress(data)
+
+
+def _refused(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def unpack_sources(payload: bytes) -> list[Any]:
+    """The payload of SRCS to what it lists; what that means is checked by manifest.py."""
+    try:
+        size = zstandard.frame_content_size(payload)
+        if not 0 <= size <= MAX_SOURCES:
+            raise FormatError("the list of sources is larger than there can be")
+        found = json.loads(decompress(payload, size).decode(), parse_constant=_refused)
+    except (zstandard.ZstdError, ValueError, RecursionError) as error:
+        raise FormatError("the list of sources is damaged") from error
+    if not isinstance(found, list):
+        raise FormatError("the list of sources is none")
+    return found

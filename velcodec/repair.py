@@ -21,7 +21,7 @@ from .encoder import Encoded
 from .errors import FormatError, UsageError
 from .header import Header, from_json
 from .manifest import Source
-from .writer import Codes, Writer
+from .writer import Codes, Writer, created
 
 TAGS = (container.TAG_HEADER, container.TAG_SOURCES, container.TAG_MAPS, container.TAG_CODEBOOK)
 
@@ -75,7 +75,7 @@ def _repaired(data: mmap.mmap, output: Path, overwrite: bool, quality: Codes | N
             header = from_json(container.unpack_header(section.payload, features))
         elif section.tag == container.TAG_SOURCES and header is not None:
             sources = manifest.from_json(
-                container.unpack_sources(section.payload), header.maps, header.map_shape
+                manifest.unpack_sources(section.payload), header.maps, header.map_shape
             )
         elif section.tag == container.TAG_CODEBOOK:
             book = from_bytes(section.payload)
@@ -90,8 +90,8 @@ def _repaired(data: mmap.mmap, output: Path, overwrite: bool, quality: Codes | N
     if book is not None and book.sha256 != header.codebook_sha256:
         book = None
     found = book or resolve(header.codebook_id, header.codebook_sha256)
-    with Writer(output, header, overwrite, sources) as writer:
-        at = 0
+    with created(output, overwrite) as file:
+        writer, at = Writer(file, header, sources), 0
         while at < records:
             if at in good:
                 section = container.unpack_section(data[good[at]], container.TAG_MAPS)
@@ -131,7 +131,8 @@ def _quality_of(path: str | os.PathLike[str]) -> Codes | None:
     """The quality codes of a file's footer, where that is whole and has them."""
     try:
         with Archive(path) as archive:
-            return archive.quality_codes if not archive.header.archive else None
+            index = archive.stored.footer
+            return (index.psnr, index.error) if not archive.header.archive else None
     except FormatError:
         return None
 

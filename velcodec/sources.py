@@ -11,7 +11,6 @@ order. Nothing here unpickles: arrays of Python objects are refused.
 import math
 import os
 import re
-import secrets
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import DataError, UsageError
+from .replacing import replacing
 
 Source: TypeAlias = Any  # an ndarray, a memmap or an h5py Dataset: .shape, .dtype and slicing
 Write: TypeAlias = Callable[[NDArray[Any]], None]  # takes the next maps of an output
@@ -275,7 +275,7 @@ def write_array(
     file, name = split(path)
     kind, wanted = _kind(file, "write"), np.dtype(dtype)
     done = 0
-    with _beside(file) as draft:
+    with replacing(file) as draft:
         with _WRITERS[kind](draft, name or NAME, shape, wanted) as write:
             for block in maps:
                 done += block.size
@@ -296,21 +296,6 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
         raise UsageError(f"{file}: there is no directory {file.parent}; make it first")
     if file.exists() and not overwrite:
         raise UsageError(f"{file} exists; choose another name or allow overwriting (--overwrite)")
-
-
-@contextmanager
-def _beside(file: Path) -> Iterator[Path]:
-    """A path beside a file that takes the file's name on success and is removed on failure."""
-    target = Path(os.path.realpath(file))  # through a link, so that the link stays one
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        yield draft
-        with open(draft, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(draft, target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ Everything that a run depends on stands in its Recipe; a checkpoint holds all it
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +20,7 @@ from .errors import UsageError
 from .grid import centres
 from .objectives import AutoDecoder, Joint, Networks
 from .parallel import Team
+from .replacing import replacing
 from .training_data import Pool, Recipe
 
 CLIP = 1.0
@@ -128,9 +128,8 @@ def _save(
         "optimisers": [optimiser.state_dict() for optimiser in optimisers],
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    torch.save(state, beside)
-    os.replace(beside, path)
+    with replacing(path) as draft:
+        torch.save(state, draft)
 
 
 def _resume(

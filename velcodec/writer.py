@@ -1,324 +1,113 @@
-"""Write .vlz files: blocks of maps -> records -> a file beside the target, renamed when it is complete and on disk."""
+"""Write .vlz files: blocks of records -> sections, one after another, and what says where they lie."""
 
-import contextlib
-import math
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TypeAlias
+from typing import BinaryIO, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from . import container, quality
-from .archive import Archive
-from .codebook import Codebook, load_codebook, to_bytes
-from .container import Entry, Footer, Section
-from .device import resolve_device
-from .encoder import Encoded, Progress, encode_block
-from .errors import DataError, UsageError
-from .grid import Window
-from .header import DTYPES, Header, from_json
+from . import container, footer, manifest, quality
+from .codebook import Codebook, to_bytes
+from .container import Section
+from .encoder import Encoded
+from .errors import UsageError
+from .footer import Entry, Footer
+from .header import Header
 from .manifest import Source
-from .modes import Maps
-from .request import Request
-from .sources import Slices
-from .tiles import Layout
+from .replacing import replacing
 
-BLOCK_MAPS = 100  # of the adaptive modes: a map is reached by decoding its block
-LATENT_BLOCK_MAPS = 250
-BLOCK_BYTES = 1 << 25  # of raw maps in a block of large ones
-TILE = 256  # cells of a tile's side
-TILE_FROM = 1 << 18  # samples of a map beyond which it is cut into tiles
-LATENT_TILE = 70  # cells of the side of a tile with a latent of its own
-LATENT_TILE_FROM = 140  # cells of a map's side beyond which one latent cannot hold it
-OVERLAP = 10  # cells that adjoining latents share
-STRIP = 1 << 22  # samples looked at at a time for a map's range
 EMBED_SHARE = 0.01  # of the file that an embedded codebook may take with "auto"
 Codes: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # of PSNR and maximum error
-NORMAL_RANGE = (1000.0, 5000.0)  # m/s: data within is normalised as the codebook was trained
 
 
 class Writer:
-    """Writes a .vlz file beside its target; `finish` gives it its name, anything else leaves no trace."""
+    """Writes a .vlz file from the position where `file` is, which must be its beginning."""
 
-    def __init__(self, path: Path, header: Header, overwrite: bool, sources: Sequence[Source] = ()) -> None:
-        if path.is_dir():
-            raise UsageError(f"{path} is a folder; name a .vlz file in it")
-        if path.exists() and not overwrite:
-            raise UsageError(f"{path} exists; choose another name or allow overwriting (--overwrite)")
-        self._path = path
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    def __init__(self, file: BinaryIO, header: Header, sources: Sequence[Source] = ()) -> None:
+        self._file = file
+        self._at = 0
         self._entries: list[Entry] = []
         self._codes: list[Codes] = []
         self._records = 0
-        try:
-            self._file = self._beside.open("wb")
-        except OSError as error:
-            raise UsageError(f"cannot write {path}: {error.strerror}") from error
         self._features, self._archive = header.features, header.archive
-        self._file.write(container.pack_prologue(self._features))
+        self._put(container.pack_prologue(self._features))
         payload = container.pack_header(header.to_json(), self._features)
         self._section(container.TAG_HEADER, payload)
         self._sources = (0, 0)
         if sources:
-            packed = container.pack_sources([source.to_json() for source in sources])
+            packed = manifest.pack_sources([source.to_json() for source in sources])
             self._sources = self._section(container.TAG_SOURCES, packed)
 
     def write(self, encoded: Encoded) -> None:
         """Add a block."""
         codes = quality.quality_codes(encoded.psnr, encoded.error, quality.quality_scale(self._features))
         if self._archive:
-            self.copy(len(encoded.psnr), container.pack_quality(*codes) + encoded.payload)
+            self.copy(len(encoded.psnr), footer.pack_quality(*codes) + encoded.payload)
         else:
             self.copy(len(encoded.psnr), encoded.payload, codes)
 
     def copy(self, count: int, payload: bytes, codes: Codes | None = None) -> None:
         """Add a block as it stands in another file, with its quality codes where they are not in it."""
         section = container.pack_section(Section(container.TAG_MAPS, self._records, count, payload))
-        self._entries.append(Entry(self._file.tell(), len(section), self._records, count))
-        self._file.write(section)
+        offset, length = self._put(section)
+        self._entries.append(Entry(offset, length, self._records, count))
         self._records += count
         if codes is not None:
             self._codes.append(codes)
 
     def finish(self, codebook: Codebook, embed: str) -> None:
-        """Write codebook, footer and tail, put them on disk, and give the file its name."""
+        """Write codebook, footer and tail. Embed is "always", "never" or "auto": where it takes under EMBED_SHARE."""
         book = (0, 0)
         data = to_bytes(codebook) if embed != "never" else b""
-        if embed == "always" or (embed == "auto" and len(data) < EMBED_SHARE * self._file.tell()):
+        if embed == "always" or (embed == "auto" and len(data) < EMBED_SHARE * self._at):
             book = self._section(container.TAG_CODEBOOK, data)
         psnr, error = (
             np.concatenate(part) if part else np.empty(0, np.uint16)
             for part in ([codes[k] for codes in self._codes] for k in (0, 1))
         )
-        footer = Footer(self._entries, book, psnr, error, self._sources)
-        offset, length = self._section(container.TAG_FOOTER, container.pack_footer(footer, self._features))
-        self._file.write(container.pack_tail(offset, length))
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        os.replace(self._beside, self._path)
+        index = Footer(self._entries, book, psnr, error, self._sources)
+        place = self._section(container.TAG_FOOTER, footer.pack_footer(index, self._features))
+        self._put(container.pack_tail(*place))
 
     def _section(self, tag: bytes, payload: bytes) -> tuple[int, int]:
         """Write a section that is of no maps; its offset and length."""
-        offset = self._file.tell()
-        return offset, self._file.write(container.pack_section(Section(tag, 0, 0, payload)))
+        return self._put(container.pack_section(Section(tag, 0, 0, payload)))
 
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with contextlib.suppress(OSError):  # closing flushes, which fails again on a full disk
-            self._file.close()
-        self._beside.unlink(missing_ok=True)
+    def _put(self, data: bytes) -> tuple[int, int]:
+        """Write bytes; their offset and length."""
+        offset = self._at
+        self._file.write(data)
+        self._at += len(data)
+        return offset, len(data)
 
 
-def compress(
-    array: Any,
-    path: str | os.PathLike[str],
-    *,
-    psnr: float | None = None,
-    max_error: float | None = None,
-    latent_only: bool = False,
-    lossless: bool = False,
-    latent: str = "entropy",
-    codebook: str | None = None,
-    effort: int = 3,
-    device: str = "auto",
-    embed_codebook: str = "auto",
-    overwrite: bool = False,
-    units: str = "m/s",
-    spacing: tuple[float, float] = (10.0, 10.0),
-    axis: int = 0,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Compress velocity models into a .vlz file.
-
-    Args:
-        array: (H, W), (n, H, W) or (n, 1, H, W) of float16/32/64 or integers: numpy, memory-mapped or HDF5. Large
-            maps are cut into tiles; memory stays bounded by those.
-        path: the file to write.
-        psnr: every single map reads back at this PSNR in dB or more (10 log10(range^2 / MSE), the map's range); 35
-            unless said.
-        max_error: instead, no sample is off by more than this, in the array's units, on any device that decodes.
-        latent_only: store every map as a latent, whatever its PSNR; with `psnr` the cheapest that reaches it, if any.
-        lossless: restore every bit.
-        latent: "entropy" (quantised, entropy-coded), "int8" or "fp16".
-        codebook: id, SHA-256 or path; None means the default.
-        effort: 0 (no search) to 9 (a thorough one).
-        device: "auto", "cpu" or "cuda".
-        embed_codebook: "auto" (when it costs under 1 % of the file), "always" or "never".
-        overwrite: replace an existing file.
-        units: of the values; kept for the reader.
-        spacing: (dz, dx) in metres.
-        axis: of a 3-D array, along which its slices are the maps; they are (H, W) of the other two axes in order.
-        progress: called with (maps done, maps in all) after each block; of large maps with their tiles.
-
-    Returns:
-        `Archive.info()` of the file written.
-
-    Raises:
-        UsageError: wrong options, or the file exists. DataError: the array cannot be encoded as asked.
-        CodebookError: the codebook is not here.
-    """
-    request = Request(psnr, max_error, latent_only, lossless, latent, effort)
-    if embed_codebook not in ("auto", "always", "never"):
-        raise UsageError(f"embed_codebook must be auto, always or never, not {embed_codebook!r}")
-    where = resolve_device(device)
+def check_target(path: str | os.PathLike[str] | BinaryIO, overwrite: bool) -> None:
+    """Raise UsageError where a file cannot be written; call it before long work."""
+    if not isinstance(path, (str, os.PathLike)):
+        if not (path.readable() and path.seekable()) or path.tell():
+            raise UsageError("an open file to write to must be empty, and open for reading too (w+b)")
+        return
     target = Path(path)
-    shape, dtype = checked(array)
-    if axis and not isinstance(array, Slices):
-        array = Slices(array, axis)
-    if isinstance(array, Slices):
-        shape, axis = array.shape, array.axis
-    book = load_codebook(codebook)
-    ranges = ranges_of(array)
-    low = min((r[0] for r in ranges if r), default=0.0)
-    high = max((r[1] for r in ranges if r), default=0.0)
-    header = replace(
-        header_for(shape, dtype, (low, high), request, book), units=units, spacing=spacing, axis=axis
-    )
-    from_json(header.to_json())  # refuse here what a reader would refuse
-    with Writer(target, header, overwrite) as writer:
-        write_maps(writer, array, ranges, header, request, book, where, progress)
-        writer.finish(book, embed_codebook)
-    with Archive(target, device=device) as archive:
-        return archive.info()
+    if target.is_dir():
+        raise UsageError(f"{target} is a folder; name a .vlz file in it")
+    if target.exists() and not overwrite:
+        raise UsageError(f"{target} exists; choose another name or allow overwriting (--overwrite)")
 
 
-def header_for(
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    span: tuple[float, float],
-    request: Request,
-    book: Codebook,
-) -> Header:
-    """The header of maps of a shape, dtype and range of values, encoded as a request asks."""
-    layout = _layout(shape[-2:], request)
-    low, high = span
-    offset, scale = book.offset, book.scale
-    if not NORMAL_RANGE[0] <= low <= high <= NORMAL_RANGE[1]:
-        # Other units or a wider range: the whole range on [-1, 1], so that density or km/s work as well.
-        offset, scale = (low + high) / 2, max((high - low) / 2, abs(high) * 1e-6, 1e-30)
-    tiled = len(layout) > 1
-    return Header(
-        shape=shape,
-        dtype=dtype.str,
-        units="m/s",
-        spacing=(10.0, 10.0),
-        offset=offset,
-        scale=scale,
-        low=low,
-        high=high,
-        codebook_id=book.id,
-        codebook_sha256=book.sha256,
-        latent=book.latent,
-        unit=_unit(request, low, high, dtype),
-        tile=layout.tile if tiled else None,
-        overlap=layout.overlap if tiled else 0,
-        bound=request.max_error,
-    )
-
-
-def write_maps(
-    writer: Writer,
-    array: Any,
-    ranges: Sequence[tuple[float, float] | None],
-    header: Header,
-    request: Request,
-    book: Codebook,
-    device: torch.device,
-    progress: Progress | None = None,
-) -> None:
-    """Encode an array of maps, block by block; `ranges` are those of its maps."""
-    layout = header.layout
-    spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
-    records = len(ranges) * len(layout)
-    for first, count in _blocks(records, layout, request, np.dtype(header.dtype)):
-        where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
-        samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
-        block = Maps(samples, spans[[m for m, _ in where_from]])
-        writer.write(encode_block(block, header, request, book, device))
-        if progress is not None:
-            progress(first + count, records)
-
-
-def ranges_of(array: Any) -> list[tuple[float, float] | None]:
-    """The least and greatest finite value of every map of an array; None for one that has none."""
-    return [_range(array, m) for m in range(array.shape[0] if len(array.shape) > 2 else 1)]
-
-
-def _layout(map_shape: tuple[int, ...], request: Request) -> Layout:
-    """How maps are cut: not at all, into large tiles, or into the codebook's for latents alone."""
-    height, width = map_shape
-    if request.latent_only and max(height, width) > LATENT_TILE_FROM:
-        return Layout((height, width), (LATENT_TILE, LATENT_TILE), OVERLAP)
-    if not request.latent_only and height * width > TILE_FROM:
-        return Layout((height, width), (min(height, TILE), min(width, TILE)))
-    return Layout((height, width), (height, width))
-
-
-def _blocks(records: int, layout: Layout, request: Request, dtype: np.dtype[Any]) -> list[tuple[int, int]]:
-    """(first record, count) of every block. A large tile is a block of its own, so that it is read by itself."""
-    size = layout.tile[0] * layout.tile[1]
-    most = BLOCK_MAPS if request.adaptive else LATENT_BLOCK_MAPS
-    if len(layout) > 1 and request.adaptive:
-        most = 1
-    count = max(1, min(most, BLOCK_BYTES // (size * dtype.itemsize)))
-    return [(first, min(count, records - first)) for first in range(0, records, count)]
-
-
-def _samples(array: Any, m: int, window: Window) -> NDArray[Any]:
-    """Part of a map, (h, w)."""
-    (z0, z1), (x0, x1) = window
-    if len(array.shape) == 2:
-        return np.asarray(array[z0:z1, x0:x1])
-    return np.asarray(array[m, z0:z1, x0:x1] if len(array.shape) == 3 else array[m, 0, z0:z1, x0:x1])
-
-
-def _range(array: Any, m: int) -> tuple[float, float] | None:
-    """The least and greatest finite value of a map, read in strips; None where it has none."""
-    height, width = (int(n) for n in array.shape[-2:])
-    rows = max(1, STRIP // width)
-    low, high = np.inf, -np.inf
-    for z in range(0, height, rows):
-        part = _samples(array, m, ((z, min(z + rows, height)), (0, width)))
-        part = part[np.isfinite(part)] if part.dtype.kind == "f" else part
-        if part.size:
-            low, high = min(low, float(part.min())), max(high, float(part.max()))
-    return (low, high) if low <= high else None
-
-
-def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> float | None:
-    """The step of code 128: twice the bound, or about the one whose rounding gives the PSNR on the whole range."""
-    if request.latent_only:
-        return None
-    if request.lossless:
-        return 0.0
-    if request.max_error is None:
-        unit = (high - low) * 10 ** (-request.least_psnr / 20) * math.sqrt(12)
-    elif dtype.kind in "iu":
-        unit = 2.0 * math.floor(request.max_error) + 1  # an odd step leaves whole numbers within the bound
-    else:
-        unit = 2 * request.max_error
-    return float(min(max(unit, 1e-30), 1e30))
-
-
-def checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of an array that can be encoded. Raises DataError."""
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise DataError("give a numpy array or an HDF5 dataset")
-    shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
-    if dtype.newbyteorder("<").str not in DTYPES:
-        raise DataError(f"values of dtype {dtype} cannot be encoded; use float16/32/64 or integers")
-    if not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[1] != 1):
-        raise DataError(f"shape {shape} is not (H, W), (n, H, W) or (n, 1, H, W)")
-    if min(shape) < 1:
-        raise DataError(f"shape {shape} holds no maps")
-    return shape, dtype
+@contextmanager
+def created(path: str | os.PathLike[str] | BinaryIO, overwrite: bool = False) -> Iterator[BinaryIO]:
+    """A new file, open; it takes its name once the body is done. Raises UsageError as `check_target` does."""
+    check_target(path, overwrite)
+    if not isinstance(path, (str, os.PathLike)):
+        yield path
+        return
+    with replacing(path) as draft:
+        try:
+            file = draft.open("wb")
+        except OSError as error:
+            raise UsageError(f"cannot write {path}: {error.strerror}") from error
+        with file:
+            yield file
