@@ -11,7 +11,9 @@ from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .told import Tables, added_bits
 
-FAR = 6.0  # widths from an edge to where it is no more
+FAR = 5.0  # widths from an edge to where it is no more
+LEAST_GAIN = 1e-12  # that a move is made for
+STRIDE = 27  # columns from one that is drawn to the next; it and NATIVE have no common divisor
 
 
 def searched(
@@ -41,7 +43,8 @@ def error_of(
 ) -> float:
     """The squared error of a latent (N,) in units from a map (H, W)."""
     turned, sums, squares = _sums(v)
-    return float(_error(y, layers, basis, turned, sums, squares, np.empty((2, len(turned), layers - 1))))
+    curves = np.empty((2, len(turned), layers - 1))
+    return float(_error(y, layers, basis, turned, sums, squares, curves, math.inf))
 
 
 @njit(cache=True, nogil=True)
@@ -104,15 +107,15 @@ def _lines(y: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _beyond(line: Any, x: float, depth: float) -> float:
+def _beyond(lines: Any, i: int, x: float, depth: float) -> float:
     """Cells that a place is beyond a line."""
-    return float(x * line[0] + (depth - NATIVE / 2) * line[1] - line[2])
+    return float(x * lines[i, 0] + (depth - NATIVE / 2) * lines[i, 1] - lines[i, 2])
 
 
 @njit(cache=True, nogil=True)
-def _cells_to(away: float, line: Any, cell: float) -> int:
+def _cells_to(away: float, lines: Any, i: int, cell: float) -> int:
     """Cells down to where a place is so far nearer to a line, or further from it."""
-    return int(math.ceil(min(away / max(abs(line[1]), 1e-9) / cell, 1e6)))
+    return int(math.ceil(min(away / max(abs(lines[i, 1]), 1e-9) / cell, 1e6)))
 
 
 @njit(cache=True, nogil=True)
@@ -121,11 +124,13 @@ def _soft(t: float) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _layer(y: Any, first: int, used: int, curves: Any, depth: float, width: float) -> float:
-    """The value of a stack at a depth under interfaces (L - 1,) of one column."""
+def _layer(
+    y: Any, first: int, used: int, curves: Any, stack: int, x: int, depth: float, width: float
+) -> float:
+    """The value of a stack at a depth of a column, under its interfaces in `curves` (2, W, L - 1)."""
     value = y[first]
     for i in range(used - 1):
-        below = depth - curves[i]
+        below = depth - curves[stack, x, i]
         if below < -FAR * width:
             break
         value += y[first + i + 1] * (_soft(below / width) if below < FAR * width else 1.0)
@@ -133,21 +138,18 @@ def _layer(y: Any, first: int, used: int, curves: Any, depth: float, width: floa
 
 
 @njit(cache=True, nogil=True)
-def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any) -> float:
+def _error(
+    y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, limit: float
+) -> float:
     """The squared error of a map (W, H), whose columns have these running sums (W, H + 1).
 
-    Where no edge is near, cells are counted in runs.
+    Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
     """
     columns, height = v.shape
-    starts = (
-        faulted.HEAD,
-        faulted.HEAD + layers + (layers - 1) * basis.shape[1] if y[faulted.TWO] > 0 else faulted.HEAD,
-    )
+    last = 1 if y[faulted.TWO] > 0 else 0  # the stack of the block
+    starts = (faulted.HEAD, faulted.HEAD + last * (layers + (layers - 1) * basis.shape[1]))
     first_used = _curves(y, faulted.HEAD, layers, basis, curves[0])
-    used = (first_used, first_used)
-    if starts[1] != faulted.HEAD:
-        used = (first_used, _curves(y, starts[1], layers, basis, curves[1]))
-    own_curves = (curves[0], curves[1] if starts[1] != faulted.HEAD else curves[0])
+    used = (first_used, _curves(y, starts[1], layers, basis, curves[1]) if last else first_used)
     width = max(y[faulted.SOFT] * faulted.SOFTNESS, faulted.WIDTH)
     far = FAR * width
     lines = _lines(y)
@@ -160,7 +162,10 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
     fill = (y[starts[lower] + 1] / 2 + y[faulted.FILL_VELOCITY]) * faulted.VELOCITY if top > 0 else 0.0
     cell = NATIVE / height
     error = 0.0
-    for x in range(columns):
+    for k in range(columns):
+        x = k * STRIDE % columns  # columns far from one another, so that what is wrong anywhere is met soon
+        if error > limit:
+            break
         px = (x + 0.5) * (NATIVE / columns) - NATIVE / 2
         z = 0
         while z < height:
@@ -168,35 +173,35 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
             run, plain, inside, shift = height - z, True, 1, 0.0
             near = math.inf  # cells of a fill that are left to where it ends
             if fill != 0 and reach > 0:
-                near = reach - _beyond(lines[0], px, depth) * (1 if lower else -1)
-            for line in lines:
-                off = _beyond(line, px, depth)
+                near = reach - _beyond(lines, 0, px, depth) * (1 if lower else -1)
+            for i in range(len(lines)):
+                off = _beyond(lines, i, px, depth)
                 if abs(off) <= far:
                     plain = False
                     break
-                if off * line[1] < 0:
-                    run = min(run, _cells_to(abs(off) - far, line, cell))
-                if off < 0 and line[4] > 0:
+                if off * lines[i, 1] < 0:
+                    run = min(run, _cells_to(abs(off) - far, lines, i, cell))
+                if off < 0 and lines[i, 4] > 0:
                     inside = 0
                 elif off > 0:
-                    shift += line[3]
+                    shift += lines[i, 3]
             if plain:
                 down = depth - shift - (shifted if inside else 0.0)
-                own, first = own_curves[inside], starts[inside]
+                stack, first = inside * last, starts[inside]
                 value = y[first] * faulted.VELOCITY
                 if fill != 0 and inside == lower:
-                    over, under = depth - top, own[x, 0] - down
+                    over, under = depth - top, curves[stack, x, 0] - down
                     plain = abs(over) > far and abs(under) > far and abs(near) > far
                     if -over > far:
                         run = min(run, int(math.ceil((-over - far) / cell)))
                     if under > far:
                         run = min(run, int(math.ceil((under - far) / cell)))
                     if reach > 0:
-                        run = min(run, _cells_to(abs(near) - far, lines[0], cell))
+                        run = min(run, _cells_to(abs(near) - far, lines, 0, cell))
                     if over > 0 and under > 0 and near > 0:
                         value += fill
                 for i in range(used[inside] - 1):
-                    below = down - own[x, i]
+                    below = down - curves[stack, x, i]
                     if below < -far:
                         run = min(run, int(math.ceil((-below - far) / cell)))
                         break
@@ -214,21 +219,21 @@ def _error(y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, cur
                     z = end
                     continue
             block, shift = 1.0, 0.0
-            for line in lines:
-                off = _beyond(line, px, depth)
+            for i in range(len(lines)):
+                off = _beyond(lines, i, px, depth)
                 part = _soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
-                if line[4] > 0:
+                if lines[i, 4] > 0:
                     block *= part
                 else:
-                    shift += part * line[3]
+                    shift += part * lines[i, 3]
             down, value = depth - shift, 0.0
             if block < 1:
-                value = (1 - block) * _layer(y, faulted.HEAD, used[0], curves[0, x], down, width)
+                value = (1 - block) * _layer(y, faulted.HEAD, used[0], curves, 0, x, down, width)
             if block > 0:
-                value += block * _layer(y, starts[1], used[1], own_curves[1][x], down - shifted, width)
+                value += block * _layer(y, starts[1], used[1], curves, last, x, down - shifted, width)
             if fill != 0:
                 part = fill * _soft((depth - top) / width)
-                part *= _soft((own_curves[lower][x, 0] - (down - shifted if lower else down)) / width)
+                part *= _soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
                 if reach > 0:
                     part *= _soft(near / width)
                 value += part * (block if lower else 1 - block)
@@ -247,7 +252,7 @@ def _searched(
     turned, sums, squares = _sums(v)
     curves = np.empty((2, len(turned), layers - 1))
     y = q * step
-    error = _error(y, layers, basis, turned, sums, squares, curves)
+    error = _error(y, layers, basis, turned, sums, squares, curves, math.inf)
     used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
     tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
@@ -271,8 +276,9 @@ def _searched(
                         more += added_bits(tables, partner, q[partner], other)
                         y[partner] = other * step
                     y[d] = new * step
-                    tried = _error(y, layers, basis, turned, sums, squares, curves)
-                    if tried - error + worth * more < -1e-12:
+                    most = error - worth * more - LEAST_GAIN
+                    tried = math.inf if most <= 0 else _error(y, layers, basis, turned, sums, squares, curves, most)
+                    if tried < most:
                         error, q[d], tried_again[d] = tried, new, True
                         if way:
                             q[partner], tried_again[partner] = other, True
