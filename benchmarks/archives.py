@@ -1,12 +1,12 @@
-"""Archiving many shards on two cores: throughput, peak memory and how both scale; and what one map takes to read.
+"""Archiving many shards on two cores: throughput, peak memory, and how both scale.
 
-    python benchmarks/archives.py [--shards 10 30 100] [--effort 0] [--reads 200]
+    python benchmarks/archives.py [--shards 1 10 100] [--effort 0] [--keep FOLDER]
 
 Shards are of 500 maps, of OpenFWI's ten families in turn: one of synth.py of each, and copies of these that are
 mirrored and shifted in velocity, so that no two are alike. `velcodec archive` runs in a process of its own. Memory is
 the most that it and its workers hold at a time (proportional set size, looked at ten times a second); cores busy are
-the processor time of all of them over the wall time. Then single maps at random places are read from the largest
-archive, in one process that keeps it open, and the bytes counted that opening it and reading one map take.
+the processor time of all of them over the wall time. With --keep the largest archive and its shards stay, for
+benchmarks/reading.py.
 
 The table is printed and kept as results/archives-VERSION.json, with a projection to all of OpenFWI.
 """
@@ -26,11 +26,8 @@ from common import RESULTS, machine, table, use_cores
 
 CORES = use_cores()
 
-import torch  # noqa: E402
-from torch.utils.data import DataLoader, Dataset  # noqa: E402
-
 import velcodec  # noqa: E402
-from velcodec import container, synth  # noqa: E402
+from velcodec import synth  # noqa: E402
 
 MAPS = 500
 OPENFWI = 470_000  # maps of the ten families
@@ -96,66 +93,14 @@ def archived(shards: Path, output: Path, effort: int) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begun, "processor_seconds": busy, "peak_bytes": most}
 
 
-def reading(path: Path, reads: int) -> dict[str, float]:
-    """Milliseconds to read one map at a random place: median and 99th percentile; bytes to open, and to read one."""
-    rng = np.random.default_rng(1)
-    fetched: list[int] = []
-    with velcodec.open(path) as archive:
-        plain = archive.stored.storage.at
-        archive.stored.storage.at = lambda offset, length: fetched.append(length) or plain(offset, length)  # type: ignore[method-assign, func-returns-value]
-        with open(
-            path, "rb"
-        ) as file:  # an archive is opened by what is before its sources, and by what ends it
-            file.seek(-container.TAIL.size, os.SEEK_END)
-            footer = container.unpack_tail(file.read(), archive.bytes)[1]
-        opening = archive._footer.sources[0] + footer + container.TAIL.size
-        archive[0]
-        took = []
-        for i in rng.integers(0, len(archive), reads):
-            begun = time.perf_counter()
-            archive[int(i)]
-            took.append(1000 * (time.perf_counter() - begun))
-        return {
-            "median_ms": float(np.median(took)),
-            "p99_ms": float(np.percentile(took, 99)),
-            "block_bytes_mean": float(np.mean(fetched)),
-            "block_bytes_most": float(np.max(fetched)),
-            "opening_bytes": float(opening),
-        }
-
-
-class Raw(Dataset[torch.Tensor]):
-    """The raw shards, as a training loop without an archive reads them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._shards = [np.load(path, mmap_mode="r") for path in sorted(folder.rglob("*.npy"))]
-
-    def __len__(self) -> int:
-        return MAPS * len(self._shards)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(np.array(self._shards[index // MAPS][index % MAPS]))
-
-
-def loading(data: Dataset[torch.Tensor]) -> dict[str, float]:
-    """Maps a second through a DataLoader: in the first epoch, and in two more."""
-    loader = DataLoader(data, batch_size=64, shuffle=True, num_workers=2, persistent_workers=True)
-    spent = []
-    for _ in range(3):
-        begun = time.perf_counter()
-        maps = sum(len(batch) for batch in loader)
-        spent.append(time.perf_counter() - begun)
-    return {"first_epoch": maps / spent[0], "later_epochs": 2 * maps / (spent[1] + spent[2])}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--shards", type=int, nargs="+", default=[10, 30, 100])
+    parser.add_argument("--shards", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--effort", type=int, default=0)
-    parser.add_argument("--reads", type=int, default=200)
+    parser.add_argument("--keep", type=Path, help="a folder that the largest archive and its shards stay in")
     args = parser.parse_args()
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=args.keep) as folder:
         for count in args.shards:
             shards = Path(folder) / f"shards{count}"
             raw = write_shards(shards, count)
@@ -164,11 +109,9 @@ def main() -> None:
             row |= {"raw_bytes": raw, "bytes": output.stat().st_size}
             rows.append(row)
             print(row, flush=True)
-        reads = reading(output, args.reads)
-        loaded = {
-            "archive": loading(velcodec.VelocityDataset(output, keep=1 << 30)),
-            "raw_shards": loading(Raw(shards)),
-        }
+        if args.keep:
+            shards.rename(args.keep / "shards")
+            output.rename(args.keep / "archive.vlz")
     last = rows[-1]
     rate = last["maps"] / last["seconds"]
     hours = OPENFWI / rate / 3600
@@ -177,8 +120,6 @@ def main() -> None:
         "cores": CORES,
         "effort": args.effort,
         "runs": rows,
-        "reading_one_map": reads,
-        "loader_maps_per_second": loaded,
         "projected": {
             "maps": OPENFWI,
             "hours_on_these_cores": hours,
@@ -205,8 +146,6 @@ def main() -> None:
             ],
         )
     )
-    print(reads)
-    print(loaded)
     print(facts["projected"])
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import click
 
-from .archive import archived, resume_option, workers_option
+from .archive import archived, resume_option, scheduler_option, workers_option
 from .asking import summary
 from .common import device_option, plural, stop
 
@@ -14,10 +14,18 @@ from .common import device_option, plural, stop
 @click.command("append", no_args_is_help=False)
 @click.argument("archive", metavar="ARCHIVE.vlz")
 @click.argument("sources", metavar="SOURCES...", nargs=-1, required=True)
-@device_option()
+@device_option(several=True)
 @workers_option()
+@scheduler_option()
 @resume_option()
-def command(archive: str, sources: tuple[str, ...], device: str, workers: int | None, resume: bool) -> None:
+def command(
+    archive: str,
+    sources: tuple[str, ...],
+    device: str,
+    workers: int | None,
+    scheduler: str | None,
+    resume: bool,
+) -> None:
     """Add files of velocity models to an archive, encoded as its last file was.
 
     What the archive holds is copied as it is, into a new file that takes its name when all is done: until then, and for
@@ -36,7 +44,10 @@ def command(archive: str, sources: tuple[str, ...], device: str, workers: int | 
             stop(
                 f"{archive} does not say what files its maps are from; use 'velcodec archive' to make one that does"
             )
-        options = archiving.Options(Request(**before.sources[-1].request), before.codebook_sha256, device)
+        block = max(entry.count for entry in before.stored.footer.entries)
+        request = Request(**before.sources[-1].request)
+        options = archiving.Options(request, before.codebook_sha256, device, block)
     found = shards.find_shards(sources)
-    info = archived("append", found, archive, options, workers=workers, resume=resume, append=True)
+    how = {"workers": workers, "scheduler": scheduler, "resume": resume}
+    info = archived("append", found, archive, options, append=True, **how)
     click.echo(f"{archive}: {plural(len(found), 'file')} more, {summary(info)}")

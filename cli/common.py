@@ -142,11 +142,11 @@ class WindowType(click.ParamType):  # type: ignore[type-arg]
 Decorator: TypeAlias = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-def device_option() -> Decorator:
-    """--device, for commands that run a network."""
-    return click.option(
-        "--device", default="auto", show_default=True, metavar="auto|cpu|cuda", help="Where networks run."
-    )
+def device_option(several: bool = False) -> Decorator:
+    """--device, for commands that run a network; on several devices side by side."""
+    names = "auto|cpu|cuda|cuda:0,cuda:1" if several else "auto|cpu|cuda"
+    text = "Where networks run; workers take several in turn." if several else "Where networks run."
+    return click.option("--device", default="auto", show_default=True, metavar=names, help=text)
 
 
 def maps_option(text: str) -> Decorator:
@@ -157,6 +157,18 @@ def maps_option(text: str) -> Decorator:
 def res_option(text: str, default: str | None = None) -> Decorator:
     """--res, a grid of samples."""
     return click.option("--res", type=GridType(), default=default, show_default=True, help=text)
+
+
+def block_option(default: int | None, text: str) -> Decorator:
+    """--block, maps that are coded together."""
+    return click.option(
+        "--block",
+        type=click.IntRange(1, 4096),
+        default=default,
+        show_default=True,
+        metavar="MAPS",
+        help=f"Maps coded together: with fewer one is read sooner, and takes more bytes.{text}",
+    )
 
 
 def overwrite_option() -> Decorator:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from .asking import check_request, request_options, summary
-from .common import counted, device_option, overwrite_option, plural
+from .common import block_option, counted, device_option, overwrite_option, plural
 
 
 @click.command("compress", no_args_is_help=False)
@@ -23,6 +23,7 @@ from .common import counted, device_option, overwrite_option, plural
     show_default=True,
     help="Of a 3-D volume: the axis along which its slices are the maps.",
 )
+@block_option(None, "  [default: 100, or 250 latents]")
 @device_option()
 @click.option(
     "--embed-codebook",

@@ -53,12 +53,14 @@ def command(
 
     OUTPUT is written by its ending, .npy, .npz or .h5 (file.h5:/name names the dataset, else it is v), in the
     shape and type of the array that was compressed. Memory stays small whatever the number of maps; only slices of a
-    volume (compress --axis) with --res are held whole.
+    volume (compress --axis) with --res are held whole. INPUT.vlz may be a URL (https://, s3:// ...), of which only the
+    maps wanted are fetched, or FILE.h5:/GROUP (see attach).
 
     \b
     velcodec decompress models.vlz models.npy               # as they were given
     velcodec decompress models.vlz fine.h5 --res 280        # (n, 1, 280, 280)
     velcodec decompress models.vlz some.npy --maps 0:10 --window 0:35,20:50 --res 140x120
+    velcodec decompress https://host/models.vlz some.npy --maps 0:10
     """
     from velcodec.sources import check_output, write_array
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 def command(file: str, folder: str, only: str | None, device: str, overwrite: bool) -> None:
     """Restore the files of an archive, named and shaped as they were.
 
+    ARCHIVE.vlz may be a URL, of which only the files wanted are fetched, or FILE.h5:/GROUP (see attach).
+
     \b
     velcodec extract openfwi.vlz restored/
     velcodec extract openfwi.vlz restored/ --only 'CurveVel_A/*'

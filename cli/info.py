@@ -28,7 +28,8 @@ def command(file: str, as_json: bool, sources: bool, each: bool) -> None:
     """Show what a .vlz file holds.
 
     Figures of quality are those measured when the file was written; 'velcodec verify --against' measures them
-    again. The mean and the least PSNR are over the maps that are not exact.
+    again. The mean and the least PSNR are over the maps that are not exact. FILE may be a URL (https://, s3:// ...) or
+    FILE.h5:/GROUP (see attach).
 
     \b
     velcodec info models.vlz

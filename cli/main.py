@@ -24,6 +24,7 @@ COMMANDS = {
     "merge": "Join archives into one.",
     "split": "Write an archive as several.",
     "repair": "Save what is good of a damaged file.",
+    "attach": "Put a .vlz file into an HDF5 file.",
     "info": "Show what a .vlz file holds.",
     "verify": "Check a .vlz file, alone or against its original.",
     "plot": "Draw maps of a .vlz file.",

@@ -69,7 +69,8 @@ def command(
 ) -> None:
     """Draw maps of a .vlz file.
 
-    With --against, each row is a map: original, restored, and their difference on the native grid.
+    With --against, each row is a map: original, restored, and their difference on the native grid. FILE may be a URL or
+    FILE.h5:/GROUP (see attach).
 
     \b
     velcodec plot models.vlz -o models.png

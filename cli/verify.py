@@ -61,7 +61,7 @@ def command(
 
     Every section is read, its checksum compared, and every map decoded. With --against, PSNR, SSIM and maximum
     error of every map are measured from the two files and compared with what the .vlz file says of them. Exit
-    code 1 means that something does not hold.
+    code 1 means that something does not hold. FILE may be a URL or FILE.h5:/GROUP (see attach).
 
     --waveform models OpenFWI's 5 shots with deepwave and states |d - d'| / |d| of the records d over a map and d'
     over the restored one. It checks nothing. It needs speeds in m/s and pip install 'velcodec[waveform]'.

@@ -8,7 +8,6 @@ import operator
 import os
 import threading
 import weakref
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -25,6 +24,7 @@ from .field import Field, of_latent, of_samples
 from .footer import Entry
 from .grid import Grid, Window, make_grid, resample
 from .header import Header
+from .kept import Kept
 from .manifest import Source
 from .residual import cast
 from .storage import Place, stored_at
@@ -32,6 +32,7 @@ from .stored import Stored
 from .summary import Looked, Quality
 
 KEPT_BYTES = 64 << 20  # of blocks that have been read
+NATIVE = "native"  # of a block: its maps are kept, not its records
 
 MapIndex = int | slice | Sequence[int] | NDArray[Any]
 
@@ -43,12 +44,14 @@ class Archive:
     processes that a fork makes, and in others that it is sent to: they open the file anew.
 
     Args:
-        path: of the file; a URL that fsspec knows, as in https:// or s3://, of which only what is
-            wanted is fetched; or an open binary file, which stays open.
+        path: of the file; a group of an HDF5 file that carries one, as in "models.h5:/vlz"; a URL that fsspec knows, as
+            in https:// or s3://, of which only what is wanted is fetched; or an open binary file, which stays open.
         codebook: id, SHA-256 or path; None means the one that the file names.
         device: where latents are decoded: "auto", "cpu" or "cuda".
-        keep: bytes of memory for blocks that have been read, the last ones used; 2 to 40 KB a map, as stored. Who reads
-            maps at random many times over gives as much as the whole archive takes.
+        keep: bytes of memory for blocks that have been read, the last ones used. Who reads maps at random many times
+            over gives as much as they take as arrays.
+        whole: read a block whole the first time that a map of it is wanted; else no further than to that map, and
+            whole the second time.
     """
 
     def __init__(
@@ -57,13 +60,13 @@ class Archive:
         codebook: str | None = None,
         device: str = "auto",
         keep: int = KEPT_BYTES,
+        whole: bool = False,
     ) -> None:
         self._device, self._wanted = device, codebook
         self._lock = threading.RLock()
         _open.add(self)
         self._codebook: Codebook | None = None
-        self._kept: OrderedDict[int, Records] = OrderedDict()
-        self._keep, self._held = keep, 0
+        self._kept, self.whole = Kept(keep), whole
         self._sources: tuple[Source, ...] | None = None
         self._seen: Looked | None = None
         self._storage = stored_at(path)
@@ -204,6 +207,8 @@ class Archive:
             FormatError: a block is damaged. CodebookError: the codebook is not here.
         """
         rows = self._rows(maps)
+        if shape is None and window == tuple((0, n) for n in self.map_shape):
+            window = None  # all of the map
         grid = make_grid(self.map_shape, shape, window)
         where = device or self._device
         check_device(where)
@@ -211,17 +216,32 @@ class Archive:
             return self._read_between(rows, grid, where)
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
         if len(self.header.layout) == 1:
+            native = shape is None and window is None
             for entry, places in self.stored.by_block(rows):
-                records = self._records(entry, max(rows[p] for p in places))
-                wanted = [(rows[p] - entry.first, grid) for p in places]
-                for p, v in zip(
-                    places, decode_records(records, wanted, self.header, self._codebook, where), strict=True
-                ):
-                    out[p] = v
+                own = [rows[p] - entry.first for p in places]
+                maps = self._native(entry, grid, where) if native else None
+                out[places] = self._decoded(entry, own, grid, where) if maps is None else maps[own]
             return out
         for i, row in enumerate(rows):
             out[i] = self._assembled(row, grid, where)
         return out
+
+    def _decoded(self, entry: Entry, rows: list[int], grid: Grid, where: str) -> NDArray[Any]:
+        """Some maps of a block on a grid, (n, H', W')."""
+        records = self._records(entry, entry.first + max(rows))
+        wanted = [(row, grid) for row in rows]
+        return np.stack(decode_records(records, wanted, self.header, self._codebook, where))
+
+    def _native(self, entry: Entry, grid: Grid, where: str) -> NDArray[Any] | None:
+        """All maps of a block on the native grid, (n, H, W), kept; None where it is looked at for the first time."""
+        key = entry.first, NATIVE
+        with self._lock:
+            maps: NDArray[Any] | None = self._kept.get(key)
+            if maps is None and (self.whole or self._kept.get(entry.first) is not None):
+                maps = self._decoded(entry, list(range(entry.count)), grid, where)
+                self._kept.drop(entry.first)
+                self._kept.put(key, maps, maps.nbytes)
+            return maps
 
     def _assembled(self, row: int, grid: Grid, where: str) -> NDArray[Any]:
         """A map in tiles on a grid: its tiles decoded each on a share of it, and blended where they overlap."""
@@ -330,21 +350,16 @@ class Archive:
         """
         wanted = last - entry.first + 1
         with self._lock:
-            records = self._kept.pop(entry.first, None)
-            if records is not None:
-                self._held -= records.nbytes
+            records: Records | None = self._kept.get(entry.first)
             if records is None:
                 records = self._parse(entry, wanted)
             elif records.until < wanted:
                 records = self._parse(entry)
-            self._kept[entry.first] = records
-            self._held += records.nbytes
-            while self._held > self._keep and len(self._kept) > 1:
-                self._held -= self._kept.popitem(last=False)[1].nbytes
+            self._kept.put(entry.first, records, records.nbytes)
             return records
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self._storage.place, self._wanted, self._device, self._keep)
+        return Archive, (self._storage.place, self._wanted, self._device, self._kept.most, self.whole)
 
     def close(self) -> None:
         """Close the file."""

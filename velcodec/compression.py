@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .archive import Archive
 from .codebook import Codebook, load_codebook
+from .container import MAX_BLOCK_MAPS
 from .device import resolve_device
 from .encoder import Progress, encode_block
 from .errors import DataError, UsageError
@@ -52,6 +53,7 @@ def compress(
     units: str = "m/s",
     spacing: tuple[float, float] = (10.0, 10.0),
     axis: int = 0,
+    block: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compress velocity models into a .vlz file.
@@ -74,6 +76,8 @@ def compress(
         units: of the values; kept for the reader.
         spacing: (dz, dx) in metres.
         axis: of a 3-D array, along which its slices are the maps; they are (H, W) of the other two axes in order.
+        block: maps that are coded together; None means 100, or 250 of latents alone. One map is read by decoding
+            those before it in its block, and the fewer there are the more bytes each takes.
         progress: called with (maps done, maps in all) after each block; of large maps with their tiles.
 
     Returns:
@@ -84,6 +88,7 @@ def compress(
         CodebookError: the codebook is not here.
     """
     request = Request(psnr, max_error, latent_only, lossless, latent, effort)
+    check_block(block)
     if embed_codebook not in ("auto", "always", "never"):
         raise UsageError(f"embed_codebook must be auto, always or never, not {embed_codebook!r}")
     where = resolve_device(device)
@@ -103,7 +108,7 @@ def compress(
     from_json(header.to_json())  # refuse here what a reader would refuse
     with created(path, overwrite) as file:
         writer = Writer(file, header)
-        write_maps(writer, array, ranges, header, request, book, where, progress)
+        write_maps(writer, array, ranges, header, request, book, where, progress, block)
         writer.finish(book, embed_codebook)
     with Archive(path, device=device) as archive:
         return archive.info()
@@ -152,16 +157,17 @@ def write_maps(
     book: Codebook,
     device: torch.device,
     progress: Progress | None = None,
+    block: int | None = None,
 ) -> None:
-    """Encode an array of maps, block by block; `ranges` are those of its maps."""
+    """Encode an array of maps, by blocks of so many; `ranges` are those of its maps."""
     layout = header.layout
     spans = np.array([r[1] - r[0] if r else 0.0 for r in ranges])
     records = len(ranges) * len(layout)
-    for first, count in _blocks(records, layout, request, np.dtype(header.dtype)):
+    for first, count in _blocks(records, layout, request, np.dtype(header.dtype), block):
         where_from = [divmod(r, len(layout)) for r in range(first, first + count)]
         samples = [_samples(array, m, layout.window(t)) for m, t in where_from]
-        block = Maps(samples, spans[[m for m, _ in where_from]])
-        writer.write(encode_block(block, header, request, book, device))
+        maps = Maps(samples, spans[[m for m, _ in where_from]])
+        writer.write(encode_block(maps, header, request, book, device))
         if progress is not None:
             progress(first + count, records)
 
@@ -181,10 +187,12 @@ def _layout(map_shape: tuple[int, ...], request: Request) -> Layout:
     return Layout((height, width), (height, width))
 
 
-def _blocks(records: int, layout: Layout, request: Request, dtype: np.dtype[Any]) -> list[tuple[int, int]]:
+def _blocks(
+    records: int, layout: Layout, request: Request, dtype: np.dtype[Any], block: int | None
+) -> list[tuple[int, int]]:
     """(first record, count) of every block. A large tile is a block of its own, so that it is read by itself."""
     size = layout.tile[0] * layout.tile[1]
-    most = BLOCK_MAPS if request.adaptive else LATENT_BLOCK_MAPS
+    most = block or (BLOCK_MAPS if request.adaptive else LATENT_BLOCK_MAPS)
     if len(layout) > 1 and request.adaptive:
         most = 1
     count = max(1, min(most, BLOCK_BYTES // (size * dtype.itemsize)))
@@ -225,6 +233,12 @@ def _unit(request: Request, low: float, high: float, dtype: np.dtype[Any]) -> fl
     else:
         unit = 2 * request.max_error
     return float(min(max(unit, 1e-30), 1e30))
+
+
+def check_block(block: int | None) -> None:
+    """Raises UsageError for a number of maps that no block can have."""
+    if block is not None and not 1 <= block <= MAX_BLOCK_MAPS:
+        raise UsageError(f"a block is of 1 to {MAX_BLOCK_MAPS} maps, not {block}")
 
 
 def checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:

@@ -1,6 +1,5 @@
 """An archive as a map-style dataset of PyTorch's, for training loops."""
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -8,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .archive import KEPT_BYTES, Archive
+from .archive import Archive
 from .errors import UsageError
+from .storage import Place
 
 
 class VelocityDataset(Dataset[Tensor]):
@@ -25,7 +25,8 @@ class VelocityDataset(Dataset[Tensor]):
         shape: (H', W'), to read maps on another grid; None means native.
         device: where latents are decoded: "auto", "cpu" or "cuda"; with a GPU, load without workers.
         output: the device that tensors are on, as in "cuda:0"; the CPU unless said.
-        keep: bytes of memory for blocks that have been read, as `velcodec.open` has it; each worker has its own.
+        keep: bytes of memory for maps that have been read, those of the last blocks used; each worker has its own.
+            Where it holds all maps, each is decoded once.
 
     Raises:
         UsageError: no maps of these families. FormatError, CodebookError: as `velcodec.open` and `Archive.read`.
@@ -33,15 +34,17 @@ class VelocityDataset(Dataset[Tensor]):
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
+        path: Place,
         families: Sequence[str] | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
         shape: tuple[int, int] | None = None,
         device: str = "cpu",
         output: str = "cpu",
-        keep: int = KEPT_BYTES,
+        keep: int = 1 << 30,
     ) -> None:
         self._archive = Archive(path, device=device, keep=keep)
+        height, width = self._archive.map_shape
+        self._archive.whole = len(self._archive) * height * width * self._archive.dtype.itemsize <= keep
         self._transform, self._shape, self._output = transform, shape, torch.device(output)
         self.rows = np.arange(len(self._archive))
         if families is not None:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from .errors import UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
@@ -40,6 +42,31 @@ def resolve_device(name: str = "auto") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UsageError("no CUDA device is available here; use --device cpu")
     return device
+
+
+def resolve_devices(names: str) -> list[torch.device]:
+    """Several devices, as in 'cuda:0,cuda:1', or one. Raises UsageError where one is not there."""
+    return [resolve_device(name.strip()) for name in names.split(",")]
+
+
+def points_at_once(device: torch.device, usual: int, size: int) -> int:
+    """Samples to work on at a time, each of so many bytes: the usual number on a CPU, on a GPU what its memory holds.
+
+    That is a quarter of what is free: others may be at work there too.
+    """
+    if device.type != "cuda":
+        return usual
+    import torch
+
+    return max(usual, torch.cuda.mem_get_info(device)[0] // 4 // size)
+
+
+def on_device(values: NDArray[np.float32], device: torch.device) -> torch.Tensor:
+    """An array on a device; to a GPU it goes from pinned memory, while the host goes on."""
+    import torch
+
+    host = torch.from_numpy(values)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def check_device(name: str) -> None:

@@ -277,7 +277,11 @@ def _searched(
                         y[partner] = other * step
                     y[d] = new * step
                     most = error - worth * more - LEAST_GAIN
-                    tried = math.inf if most <= 0 else _error(y, layers, basis, turned, sums, squares, curves, most)
+                    tried = (
+                        math.inf
+                        if most <= 0
+                        else _error(y, layers, basis, turned, sums, squares, curves, most)
+                    )
                     if tried < most:
                         error, q[d], tried_again[d] = tried, new, True
                         if way:

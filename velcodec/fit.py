@@ -26,7 +26,7 @@ from . import cosine_fit, faulted_fit, layered_fit, quantise, told_fit
 from .aim import FLOOR, FORTUNE, Aim, Found
 from .codebook import Codebook
 from .decoders.choice import ChoiceDecoder
-from .device import has_fast_bfloat16, keep_freed_memory
+from .device import has_fast_bfloat16, keep_freed_memory, on_device, points_at_once
 from .target import Target, measured
 
 STEPS = (0, 4, 8, 16, 28, 44, 68, 120, 200, 340)  # of the search on continuous latents, by effort
@@ -34,6 +34,7 @@ ROUNDS = 4  # at most, of as many steps again on rounded latents
 LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
+POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
 HOPE_NATS, HOPE_BITS = 1.2, 0.75  # what a search may win of log NMSE (5 dB); the share of bits it may leave
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
@@ -85,11 +86,12 @@ def fit_latents(
     """
     keep_freed_memory()
     codebook.to(device)
-    batch = max(1, BATCH_POINTS // (maps.shape[1] * maps.shape[2]))
+    points = points_at_once(device, BATCH_POINTS, POINT_BYTES)
+    batch = max(1, points // (maps.shape[1] * maps.shape[2]))
     goals = None if psnr is None else torch.from_numpy(psnr.astype(np.float32)).to(device)
     parts = []
     for i in range(0, len(maps), batch):
-        v = torch.from_numpy(maps[i : i + batch]).to(device)
+        v = on_device(maps[i : i + batch], device)
         aim = Aim(codebook.rate, None if goals is None else goals[i : i + batch])
         parts.append(
             _fit_batch(v, codebook, STEPS[effort], aim)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,12 @@ def _expanded(path: str) -> Iterator[str]:
 def _natural(path: str) -> list[Any]:
     """A key that has model2 before model10."""
     return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path)]
+
+
+def absolute(shard: Shard) -> Shard:
+    """The same shard for a process that has another working folder."""
+    file, inside = split(shard.path)
+    return replace(shard, path=os.path.abspath(file) + (f":{inside}" if inside else ""))
 
 
 def fingerprint(shard: Shard) -> tuple[str, int]:

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .codebook import Codebook
-from .device import keep_freed_memory
+from .device import keep_freed_memory, on_device, points_at_once
 from .grid import Grid
 
 if TYPE_CHECKING:
     import torch
 
 POINTS = 80_000  # samples decoded at a time: what they pass through stays near the processor
+POINT_BYTES = 1 << 10  # that decoding a sample takes on a GPU, about
 
 
 def sample(
@@ -28,14 +29,15 @@ def sample(
     keep_freed_memory()
     codebook.to(device)
     height, width = grid.shape
-    rows = max(1, min(height, POINTS // width))
-    maps = max(1, POINTS // (rows * width))
+    points = points_at_once(device, POINTS, POINT_BYTES)
+    rows = max(1, min(height, points // width))
+    maps = max(1, points // (rows * width))
     z = torch.from_numpy(grid.z).float().to(device)
     x = torch.from_numpy(grid.x).float().to(device)
     out = np.empty((len(latents), height, width), dtype=np.float32)
     with torch.inference_mode():
         for i in range(0, len(latents), maps):
-            part = torch.from_numpy(latents[i : i + maps]).to(device)
+            part = on_device(latents[i : i + maps], device)
             for r in range(0, height, rows):
                 values = decoders.sample_grid(codebook.decoder, part, z[r : r + rows], x)
                 out[i : i + maps, r : r + rows] = values.cpu().numpy()

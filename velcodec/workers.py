@@ -1,4 +1,7 @@
-"""Workers that tasks are given to: processes, or this one alone; and what they do where something dies."""
+"""Workers that tasks are given to: processes, or this one alone; and what they do where something dies.
+
+Those of other machines are in `cluster`.
+"""
 
 import multiprocessing
 import os
@@ -9,27 +12,41 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
-from typing import Any, TypeVar
+from multiprocessing.queues import SimpleQueue
+from typing import Any, Protocol, TypeVar
 
 import torch
 
-from .device import resolve_device
+from .device import resolve_devices
 from .errors import VelcodecError
 
 Result = TypeVar("Result")
 AHEAD = 2  # tasks a worker, given out before they are needed
+PER_GPU = 4  # workers: while one computes there, others read, code and write
 
 
-class Team:
-    """Worker processes that tasks are given to, a few ahead; without a pool this process does them."""
+class Team(Protocol):
+    """Workers that tasks are given to: processes of this machine, or a cluster's."""
 
-    def __init__(self, pool: ProcessPoolExecutor | None, workers: int) -> None:
-        self._pool, self._workers = pool, workers
+    @property
+    def size(self) -> int:
+        """How many tasks are done at once."""
 
     def map(
         self, work: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
     ) -> Iterator[tuple[int, Result]]:
         """(number of a task, its result), in the order that they end. Raises what a task raises, VelcodecError."""
+
+
+class Processes:
+    """Processes as a team, given tasks a few ahead; without a pool this process does them."""
+
+    def __init__(self, pool: ProcessPoolExecutor | None, workers: int) -> None:
+        self._pool, self.size = pool, workers
+
+    def map(
+        self, work: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]
+    ) -> Iterator[tuple[int, Result]]:
         if self._pool is None:
             yield from ((number, work(*task)) for number, task in enumerate(tasks))
             return
@@ -39,7 +56,7 @@ class Team:
             while True:
                 for number, task in waiting:
                     running[self._pool.submit(work, *task)] = number
-                    if len(running) >= AHEAD * self._workers:
+                    if len(running) >= AHEAD * self.size:
                         break
                 if not running:
                     return
@@ -52,26 +69,37 @@ class Team:
 
 
 def crew(workers: int | None, device: str) -> int:
-    """How many workers there are to be: as many as cores unless said, one for a GPU."""
+    """How many workers there are to be: as many as cores unless said, on GPUs a few each. Raises UsageError."""
+    devices = resolve_devices(device)
     if workers is not None:
         return max(1, workers)
-    if resolve_device(device).type == "cuda":
-        return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = sum(one.type == "cuda" for one in devices)
+    return max(len(devices), min(cores, PER_GPU * gpus) if gpus else cores)
+
+
+def own_device(devices: str) -> torch.device:
+    """Of several devices, as in "cuda:0,cuda:1", the one that is this worker's."""
+    several = resolve_devices(devices)
+    return several[_number % len(several)]
 
 
 @contextmanager
-def team(workers: int) -> Iterator[Team]:
+def team(workers: int) -> Iterator[Processes]:
     """Workers, ended at the end: at once where something went wrong, and with this process if it is killed.
 
     One worker is this process itself.
     """
     if workers == 1:
-        yield Team(None, 1)
+        yield Processes(None, 1)
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin)
+    context = multiprocessing.get_context("spawn")
+    numbers = context.SimpleQueue()
+    for number in range(workers):
+        numbers.put(number)
+    pool = ProcessPoolExecutor(workers, context, _begin, (numbers,))
     try:
-        yield Team(pool, workers)
+        yield Processes(pool, workers)
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
@@ -80,8 +108,13 @@ def team(workers: int) -> Iterator[Team]:
     pool.shutdown()
 
 
-def _begin() -> None:
-    """Make a worker ready: its share of the cores, no interrupt of its own, and an end where its parent has one."""
+_number = 0  # of this worker in its team
+
+
+def _begin(numbers: "SimpleQueue[int]") -> None:
+    """Make a worker ready: its number, one core, no interrupt of its own, and an end where its parent has one."""
+    global _number
+    _number = numbers.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
