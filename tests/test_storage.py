@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 import velcodec
-from velcodec import archiving, storage, synth
+from velcodec import archiving, remote, synth
 from velcodec.archiving import Options
 from velcodec.joining import blocks_of, numbered
 from velcodec.request import Request
@@ -225,8 +225,8 @@ def test_a_small_file_comes_in_one_piece(server: Server, parts: Path, maps: np.n
 @pytest.fixture
 def far(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks are fetched one by one, although the file is small."""
-    monkeypatch.setattr(storage, "BEGINNING", 256)
-    monkeypatch.setattr(storage, "END", 256)
+    monkeypatch.setattr(remote, "BEGINNING", 256)
+    monkeypatch.setattr(remote, "END", 256)
 
 
 @pytest.mark.usefixtures("far")
@@ -323,7 +323,7 @@ def test_nobody_listens() -> None:
 
 @pytest.mark.usefixtures("far")
 def test_a_silent_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PATIENCE", 0.3)
+    monkeypatch.setattr(remote, "PATIENCE", 0.3)
     begun = time.monotonic()
     assert "timeout" in one_line(server.url("slow/a.vlz")).lower()
     assert time.monotonic() - begun < 5

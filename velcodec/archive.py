@@ -1,6 +1,6 @@
 """Open and read .vlz files: maps -> their blocks -> records (a few blocks are kept) -> maps on a grid.
 
-Where bytes lie is storage.py's, what sections hold stored.py's, what is said of all maps summary.py's.
+Where bytes lie is places.py's, what sections hold stored.py's, what is said of all maps summary.py's.
 """
 
 import math
@@ -26,8 +26,8 @@ from .grid import Grid, Window, make_grid, resample
 from .header import Header
 from .kept import Kept
 from .manifest import Source
+from .places import Place, stored_at
 from .residual import cast
-from .storage import Place, stored_at
 from .stored import Stored
 from .summary import Looked, Quality
 

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from .archive import Archive
 from .errors import UsageError
-from .storage import Place
+from .places import Place
 
 
 class VelocityDataset(Dataset[Tensor]):

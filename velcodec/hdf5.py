@@ -18,11 +18,12 @@ import h5py
 import numpy as np
 
 from . import __version__
+from .carried import CARRIED, opened_hdf5
 from .container import FORMAT_VERSION
 from .errors import UsageError
+from .places import Place, stored_at
 from .replacing import replacing
 from .sources import KINDS, split
-from .storage import CARRIED, Place, opened_hdf5, stored_at
 from .stored import Stored
 
 FORMAT = "vlz"
