@@ -50,7 +50,7 @@ def test_a_dataset_of_maps(made: tuple[Path, NDArray[np.float32]]) -> None:
 
 def test_families_grids_and_transforms(made: tuple[Path, NDArray[np.float32]]) -> None:
     path, maps = made
-    flat = velcodec.VelocityDataset(path, families=["FlatVel_A"], transform=lambda v: (v - 3000) / 1500)
+    flat = velcodec.VelocityDataset(path, families=["FlatVel_A"], transform_label=lambda v: (v - 3000) / 1500)
     assert len(flat) == 30
     np.testing.assert_allclose(flat[2].numpy(), (maps[32] - 3000) / 1500, rtol=1e-6)
     fine = velcodec.VelocityDataset(path, shape=(140, 35))
@@ -58,6 +58,45 @@ def test_families_grids_and_transforms(made: tuple[Path, NDArray[np.float32]]) -
         np.testing.assert_array_equal(fine[7][0].numpy(), archive.read([7], (140, 35))[0])
     with pytest.raises(velcodec.UsageError, match="it has CurveVel_A, FlatVel_A"):
         velcodec.VelocityDataset(path, families=["Style_A"])
+
+
+def test_a_list_of_files_as_openfwi_has_it(made: tuple[Path, NDArray[np.float32]], tmp_path: Path) -> None:
+    path, maps = made
+    for text in (
+        "FlatVel_A/data1.npy\tFlatVel_A/model1.npy\n",
+        "/data/OpenFWI/FlatVel_A/model1.npy\n\n",
+    ):
+        (tmp_path / "train.txt").write_text(text)
+        data = velcodec.VelocityDataset(path, tmp_path / "train.txt")
+        np.testing.assert_array_equal(np.stack([v.numpy() for v in data]), maps[30:])
+    (tmp_path / "both.txt").write_text("FlatVel_A/model1.npy\nCurveVel_A/model1.npy")
+    np.testing.assert_array_equal(velcodec.VelocityDataset(path, tmp_path / "both.txt")[30], maps[0])
+    with pytest.raises(velcodec.UsageError, match="it has CurveVel_A, FlatVel_A"):
+        velcodec.VelocityDataset(path, tmp_path / "both.txt", families=["Style_A"])
+    for text, what in (
+        ("model1.npy", "several files"),
+        ("FlatVel_A/model2.npy", "no file"),
+        ("\n", "no files"),
+    ):
+        (tmp_path / "wrong.txt").write_text(text)
+        with pytest.raises(velcodec.UsageError, match=what):
+            velcodec.VelocityDataset(path, tmp_path / "wrong.txt")
+    with pytest.raises(velcodec.UsageError, match="cannot read"):
+        velcodec.VelocityDataset(path, tmp_path / "none.txt")
+
+
+def test_all_maps_may_be_decoded_at_first(
+    made: tuple[Path, NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, maps = made
+    data = velcodec.VelocityDataset(
+        path, preload=True, families=["FlatVel_A"], transform_label=lambda v: v / 1000
+    )
+    monkeypatch.setattr(data, "_archive", None)
+    loader = DataLoader(data, batch_size=10, num_workers=2, multiprocessing_context="fork")
+    found = np.concatenate([batch.numpy() for batch in loader])
+    np.testing.assert_allclose(found, maps[30:] / 1000, rtol=1e-6)
+    np.testing.assert_allclose(data[-1].numpy(), maps[-1] / 1000, rtol=1e-6)
 
 
 @pytest.mark.parametrize("how", [None, "fork", "spawn"])
