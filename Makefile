@@ -32,7 +32,7 @@ test: $(READY)
 	@$(RUN) -m ruff check --quiet .
 	@$(RUN) -m ruff format --check --quiet .
 	@$(RUN) -m mypy --no-error-summary
-	@$(RUN) -m pytest -q
+	@$(RUN) -m pytest -q -n 2 --dist loadfile
 
 sample: $(READY)
 	@$(RUN) demo/make_sample.py

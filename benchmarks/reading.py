@@ -9,6 +9,7 @@ block of the archive has. All files are read from the system's cache.
 - One map, 64 random maps in one call, and a whole block: median and 99th percentile, in milliseconds. "cold" keeps
   nothing of what was read (no chunk is met twice by chance either, as in a training set larger than memory), "warm"
   has read the archive through once, with memory for all of it.
+- By URL: the bytes that opening the archive takes, and one map.
 - A training loop: DataLoader, batches of 64, shuffled, two workers, maps a second in the first epoch and in two more.
 
 The tables are printed and kept as results/reading-VERSION.json.
@@ -35,6 +36,7 @@ import zarr  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 import velcodec  # noqa: E402
+from velcodec.remote import RemoteFile  # noqa: E402
 
 BATCH, WORKERS, EPOCHS = 64, 2, 3
 MEMORY = 1 << 30  # bytes that warm readers may keep
@@ -156,12 +158,60 @@ class Chunked(Dataset[torch.Tensor]):
         return list(torch.from_numpy(maps))
 
 
+class Preloaded(Dataset[torch.Tensor]):
+    """An archive whose maps are all decoded when the first is asked for, so that this counts for the first epoch."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with velcodec.open(path) as archive:
+            self._count = len(archive)
+        self._data: velcodec.VelocityDataset | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def load(self) -> None:
+        self._data = velcodec.VelocityDataset(self._path, preload=True)
+
+    def __getitems__(self, indices: list[int]) -> list[torch.Tensor]:
+        assert self._data is not None
+        return self._data.__getitems__(indices)
+
+
+def far(path: Path) -> dict[str, float]:
+    """Bytes and requests to open an archive by URL, and bytes to read one map, each in a request of its own."""
+    fetched: list[int] = []
+    plain = RemoteFile._fetched
+
+    def counted(self: RemoteFile, offset: int, length: int) -> bytes:
+        fetched.append(length)
+        return plain(self, offset, length)
+
+    RemoteFile._fetched = counted  # type: ignore[method-assign]
+    try:
+        with velcodec.open(path.resolve().as_uri(), keep=0) as archive:
+            opening = list(fetched)
+            fetched.clear()
+            for row in np.random.default_rng(6).permutation(len(archive))[:100]:
+                archive[int(row)]
+    finally:
+        RemoteFile._fetched = plain  # type: ignore[method-assign]
+    return {
+        "opening_bytes": sum(opening),
+        "opening_requests": len(opening),
+        "map_bytes_mean": float(np.mean(fetched)),
+        "map_bytes_most": max(fetched),
+    }
+
+
 def loading(data: Dataset[torch.Tensor]) -> dict[str, float]:
     """Maps a second through a DataLoader: in the first epoch, and in the others."""
     loader = DataLoader(data, batch_size=BATCH, shuffle=True, num_workers=WORKERS, persistent_workers=True)
     spent = []
-    for _ in range(EPOCHS):
+    for epoch in range(EPOCHS):
         begun = time.perf_counter()
+        if epoch == 0 and isinstance(data, Preloaded):
+            data.load()
         maps = sum(len(batch) for batch in loader)
         spent.append(time.perf_counter() - begun)
     return {
@@ -196,6 +246,7 @@ def main() -> None:
             print(name, sizes[name], times[name], flush=True)
         data = {
             "velcodec": velcodec.VelocityDataset(args.archive),
+            "velcodec, preload": Preloaded(args.archive),
             **{name: Chunked(path, count) for name, (kind, path) in kinds.items() if kind == "h5"},
             "raw shards": Raw(shards),
         }
@@ -211,6 +262,7 @@ def main() -> None:
         "bytes": sizes,
         "milliseconds": times,
         "loader_maps_per_second": loops,
+        "by_url": far(args.archive),
     }
     (RESULTS / f"reading-{velcodec.__version__}.json").write_text(json.dumps(facts, indent=2) + "\n")
     head = ["", "MB", "one map, ms", "99 %", "64 maps", "99 %", f"block of {block}", "99 %"]
@@ -224,7 +276,7 @@ def main() -> None:
     head = ["DataLoader, maps/s", "first epoch", "later", "of raw", "times smaller"]
     rows = []
     for name, own in loops.items():
-        size = sizes["velcodec, cold" if name == "velcodec" else name]
+        size = sizes["velcodec, cold" if name.startswith("velcodec") else name]
         share = own["later_epochs"] / raw["later_epochs"]
         smaller = sizes["raw shards"] / size
         rows.append(
@@ -237,6 +289,7 @@ def main() -> None:
             ]
         )
     print(table(head, rows))
+    print(facts["by_url"])
 
 
 if __name__ == "__main__":

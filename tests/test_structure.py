@@ -128,7 +128,7 @@ MAY = {
         "__version__", "choice_book", "codebook", "fit", "grid", "objectives", "prior", "quantise", "synth",
         "synthesis", "tables", "training_data",
     },
-    "dataset": {"archive", "errors", "manifest", "places"},
+    "dataset": {"archive", "device", "errors", "manifest", "places"},
     "chunks": {"archive", "compression", "errors", "header", "request"},
     "zarr_codec": {"chunks"},
     "numcodecs_codec": {"chunks", "errors"},

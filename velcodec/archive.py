@@ -237,11 +237,13 @@ class Archive:
         key = entry.first, NATIVE
         with self._lock:
             maps: NDArray[Any] | None = self._kept.get(key)
-            if maps is None and (self.whole or self._kept.get(entry.first) is not None):
-                maps = self._decoded(entry, list(range(entry.count)), grid, where)
+            again = self.whole or self._kept.get(entry.first) is not None
+        if maps is None and again:
+            maps = self._decoded(entry, list(range(entry.count)), grid, where)
+            with self._lock:
                 self._kept.drop(entry.first)
                 self._kept.put(key, maps, maps.nbytes)
-            return maps
+        return maps
 
     def _assembled(self, row: int, grid: Grid, where: str) -> NDArray[Any]:
         """A map in tiles on a grid: its tiles decoded each on a share of it, and blended where they overlap."""
@@ -351,12 +353,13 @@ class Archive:
         wanted = last - entry.first + 1
         with self._lock:
             records: Records | None = self._kept.get(entry.first)
-            if records is None:
-                records = self._parse(entry, wanted)
-            elif records.until < wanted:
-                records = self._parse(entry)
+        if (
+            records is None or records.until < wanted
+        ):  # the lock is for what is kept: threads parse side by side
+            records = self._parse(entry, wanted if records is None else None)
+        with self._lock:
             self._kept.put(entry.first, records, records.nbytes)
-            return records
+        return records
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Archive, (self._storage.place, self._wanted, self._device, self._kept.most, self.whole)

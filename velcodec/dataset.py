@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .archive import Archive
+from .device import cores
 from .errors import UsageError
 from .manifest import Source
 from .places import Place
 
-AT_ONCE = 512  # maps decoded together as all are
+AT_ONCE = 500  # maps that a thread decodes at a time as all are
 
 
 class VelocityDataset(Dataset[Tensor]):
@@ -55,9 +57,10 @@ class VelocityDataset(Dataset[Tensor]):
         output: str = "cpu",
         keep: int = 1 << 30,
     ) -> None:
-        self._archive = Archive(path, device=device, keep=keep)
+        self._archive = Archive(path, device=device, keep=0 if preload else keep)
         height, width = self._archive.map_shape
-        self._archive.whole = len(self._archive) * height * width * self._archive.dtype.itemsize <= keep
+        size = len(self._archive) * height * width * self._archive.dtype.itemsize
+        self._archive.whole = not preload and size <= keep
         self._transform, self._shape, self._output = transform_label, shape, torch.device(output)
         sources = list(self._archive.sources)
         if anno is not None:
@@ -78,11 +81,18 @@ class VelocityDataset(Dataset[Tensor]):
         from tqdm import tqdm
 
         maps = torch.empty(len(self), 1, *(self._shape or self._archive.map_shape), device=self._output)
-        with tqdm(total=len(self), desc="decode", unit=" map", disable=None, leave=False) as bar:
-            for first in range(0, len(self), AT_ONCE):
-                own = maps[first : first + AT_ONCE]
-                own.copy_(self._read(self.rows[first : first + AT_ONCE]))
-                bar.update(len(own))
+
+        def fill(first: int) -> int:
+            own = maps[first : first + AT_ONCE]
+            own.copy_(self._read(self.rows[first : first + AT_ONCE]))
+            return len(own)
+
+        with (
+            tqdm(total=len(self), desc="decode", unit=" map", disable=None, leave=False) as bar,
+            ThreadPoolExecutor(cores()) as pool,
+        ):
+            for done in pool.map(fill, range(0, len(self), AT_ONCE)):
+                bar.update(done)
         return maps
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:

@@ -49,6 +49,11 @@ def resolve_devices(names: str) -> list[torch.device]:
     return [resolve_device(name.strip()) for name in names.split(",")]
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def points_at_once(device: torch.device, usual: int, size: int) -> int:
     """Samples to work on at a time, each of so many bytes: the usual number on a CPU, on a GPU what its memory holds.
 

@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from .device import resolve_devices
+from .device import cores, resolve_devices
 from .errors import VelcodecError
 
 Result = TypeVar("Result")
@@ -73,9 +73,8 @@ def crew(workers: int | None, device: str) -> int:
     devices = resolve_devices(device)
     if workers is not None:
         return max(1, workers)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     gpus = sum(one.type == "cuda" for one in devices)
-    return max(len(devices), min(cores, PER_GPU * gpus) if gpus else cores)
+    return max(len(devices), min(cores(), PER_GPU * gpus) if gpus else cores())
 
 
 def own_device(devices: str) -> torch.device:
