@@ -6,9 +6,9 @@ Context mixing after Mahoney, "Adaptive weighing of context models for lossless 
 arithmetic throughout: every machine codes the same bytes. One function codes and decodes a decision, so that a model
 written with it is its own inverse.
 
-A model's memory is three arrays: `p` and `n` (inputs, slots), the probability of a one in 1/65536 and how often a slot
-was seen; `w` (selectors, inputs, CONFIDENCES), weights in 1/65536 by how often the slot was seen. The coder's is `io`,
-its registers. All functions here and in the models are compiled by numba when first used and kept on disk.
+A model's memory is two arrays: `seen` (inputs, slots), 256 times the probability of a one in 1/65536, and how often a
+slot was seen (in one number, as they lie far apart in memory); `w` (selectors, inputs, CONFIDENCES), weights in 1/65536
+by how often the slot was seen. The coder's is `io`, its registers. All functions here and in the models are compiled by numba when first used and kept on disk.
 """
 
 from collections.abc import Callable
@@ -60,13 +60,12 @@ def new_io(data: bytes | None = None) -> NDArray[np.int64]:
 
 
 def memory(inputs: int, slots: int, selectors: int, weight: int = 0) -> tuple[NDArray[Any], ...]:
-    """Fresh p, n and w of a model."""
-    p = np.full((inputs, slots), ONE // 2, dtype=np.int32)
-    n = np.zeros((inputs, slots), dtype=np.uint8)
+    """Fresh `seen` and `w` of a model."""
+    seen = np.full((inputs, slots), ONE // 2 << 8, dtype=np.int32)
     first = weight or ONE * 2 // (inputs + 2)
     w = np.empty((selectors, inputs, CONFIDENCES), dtype=np.int32)
     w[:] = np.array([0, first // 3, first // 2, first * 3 // 4, first, first])
-    return p, n, w
+    return seen, w
 
 
 @njit(cache=True, nogil=True)
@@ -102,12 +101,12 @@ def past_end(io: Any, buffer: Any) -> bool:
 
 
 @njit(cache=True, nogil=True)
-def _mixture(p: Any, n: Any, w: Any, selector: int, slots: Any) -> int:
+def _mixture(seen: Any, w: Any, selector: int, slots: Any) -> int:
     """The sum of what the contexts say, weighted, in the logistic domain."""
     total = np.int64(0)
     for i in range(len(slots)):
-        s = slots[i]
-        total += np.int64(w[selector, i, CONFIDENCE[n[i, s]]]) * STRETCH[p[i, s] >> 4]
+        state = seen[i, slots[i]]
+        total += np.int64(w[selector, i, CONFIDENCE[state & 255]]) * STRETCH[state >> 12]
     return min(max(total >> 16, -STRETCH_LIMIT), STRETCH_LIMIT)
 
 
@@ -115,8 +114,7 @@ def _mixture(p: Any, n: Any, w: Any, selector: int, slots: Any) -> int:
 def code_mixed(
     io: Any,
     buffer: Any,
-    p: Any,
-    n: Any,
+    seen: Any,
     w: Any,
     selector: int,
     slots: Any,
@@ -130,10 +128,10 @@ def code_mixed(
     With a second selector the two mixtures are averaged, and each learns by itself.
     """
     inputs = len(slots)
-    total = _mixture(p, n, w, selector, slots)
+    total = _mixture(seen, w, selector, slots)
     mean = total
     if second >= 0:
-        other = _mixture(p, n, w, second, slots)
+        other = _mixture(seen, w, second, slots)
         mean = (total + other) >> 1
     mixed = min(max(np.int64(SQUASH[mean + STRETCH_LIMIT]), LEAST), MOST)
     bit = code_bit(io, buffer, bit, mixed)
@@ -144,15 +142,15 @@ def code_mixed(
     else:
         error, error2 = (target - mixed) * speed, np.int64(0)
     for i in range(inputs):
-        s = slots[i]
-        c = CONFIDENCE[n[i, s]]
-        stretched = STRETCH[p[i, s] >> 4]
+        state = np.int64(seen[i, slots[i]])
+        p, n = state >> 8, state & 255
+        c = CONFIDENCE[n]
+        stretched = STRETCH[p >> 4]
         w[selector, i, c] += (stretched * error + (1 << 17)) >> 18
         if second >= 0:
             w[second, i, c] += (stretched * error2 + (1 << 17)) >> 18
-        p[i, s] += ((target - p[i, s]) * np.int64(RATE[n[i, s]])) >> 16
-        if n[i, s] < limit:
-            n[i, s] += 1
+        p += ((target - p) * np.int64(RATE[n])) >> 16
+        seen[i, slots[i]] = p << 8 | min(n + 1, max(n, limit))
     return bit
 
 
@@ -190,9 +188,9 @@ def code_flag(
     second: int = -1,
 ) -> int:
     """Code one decision at a node under contexts given by their hashes."""
-    p, n, w = model
-    choose(hashes, node, slots, p.shape[1] - 1)
-    return code_mixed(io, buffer, p, n, w, selector, slots, LIMIT, speed, bit, second)
+    seen, w = model
+    choose(hashes, node, slots, seen.shape[1] - 1)
+    return code_mixed(io, buffer, seen, w, selector, slots, LIMIT, speed, bit, second)
 
 
 @njit(cache=True, nogil=True)
@@ -241,10 +239,10 @@ def code_signed(
 
 def byte_memory(counted: bool = False) -> tuple[NDArray[Any], ...]:
     """A fresh model of numbers of 0..255; a counted one takes each probability as the decisions before it give it."""
-    p, n, w = memory(1, 256, 1)
+    seen, w = memory(1, 256, 1)
     if counted:
         w[:] = ONE
-    return p, n, w
+    return seen, w
 
 
 @njit(cache=True, nogil=True)
@@ -255,11 +253,11 @@ def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
 
 @njit(cache=True, nogil=True)
 def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, speed: int, value: int) -> int:
-    p, n, w = model
+    seen, w = model
     node = 1
     for k in range(7, -1, -1):
         slots[0] = node
-        node = 2 * node + code_mixed(io, buffer, p, n, w, 0, slots, 30, speed, (value >> k) & 1)
+        node = 2 * node + code_mixed(io, buffer, seen, w, 0, slots, 30, speed, (value >> k) & 1)
     return node - 256
 
 
