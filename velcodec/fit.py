@@ -35,8 +35,8 @@ LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
 BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
 POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
-# What a search may win of log NMSE (5 dB, 3 dB in few steps), and the share of bits that it may leave.
-HOPE, HASTY_HOPE = (1.2, 0.75), (0.7, 1.0)
+# What a search may win of log NMSE (5 dB; 4 dB in few steps), and the share of bits that it may leave.
+HOPE, HASTY_HOPE = (1.2, 0.75), (0.85, 1.0)
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
 LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
