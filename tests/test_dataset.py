@@ -99,6 +99,36 @@ def test_all_maps_may_be_decoded_at_first(
     np.testing.assert_allclose(data[-1].numpy(), maps[-1] / 1000, rtol=1e-6)
 
 
+def test_forked_workers_share_what_they_decode(
+    made: tuple[Path, NDArray[np.float32]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, maps = made
+    data = velcodec.VelocityDataset(path)
+    loader = DataLoader(data, batch_size=10, shuffle=True, num_workers=2, multiprocessing_context="fork")
+    assert sum(len(batch) for batch in loader) == 60
+    monkeypatch.setattr(velcodec.Archive, "read", None)  # what follows was decoded by the workers
+    np.testing.assert_array_equal(np.stack([data[k].numpy() for k in range(60)]), maps)
+
+
+@pytest.mark.parametrize("shape", [None, (35, 20)])
+def test_what_memory_does_not_hold_is_read_all_the_same(
+    made: tuple[Path, NDArray[np.float32]], tmp_path: Path, shape: tuple[int, int] | None
+) -> None:
+    path, _ = made
+    few, all_ = (velcodec.VelocityDataset(path, shape=shape, keep=keep) for keep in (1, 1 << 30))
+    for rows in ([3, 40, 3], [59]):
+        for one, other in zip(few.__getitems__(rows), all_.__getitems__(rows), strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+def test_maps_in_tiles(tmp_path: Path) -> None:
+    maps = np.concatenate([synth.generate("FlatVel_A", 2, 150, seed=k) for k in range(2)])
+    velcodec.compress(maps, tmp_path / "a.vlz", latent_only=True, effort=0, device="cpu")
+    data = velcodec.VelocityDataset(tmp_path / "a.vlz")
+    with velcodec.open(tmp_path / "a.vlz") as archive:
+        np.testing.assert_allclose(np.concatenate([v.numpy() for v in data]), archive[:], atol=0.2)
+
+
 @pytest.mark.parametrize("how", [None, "fork", "spawn"])
 def test_a_loader_shuffles_them(made: tuple[Path, NDArray[np.float32]], how: str | None) -> None:
     """In this process, and with two workers."""

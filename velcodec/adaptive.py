@@ -7,8 +7,9 @@ arithmetic throughout: every machine codes the same bytes. One function codes an
 written with it is its own inverse.
 
 A model's memory is two arrays: `seen` (inputs, slots), 256 times the probability of a one in 1/65536, and how often a
-slot was seen (in one number, as they lie far apart in memory); `w` (selectors, inputs, CONFIDENCES), weights in 1/65536
-by how often the slot was seen. The coder's is `io`, its registers. All functions here and in the models are compiled by numba when first used and kept on disk.
+slot was seen (one number, since slots lie far apart in memory); `w` (selectors, inputs, CONFIDENCES), weights in
+1/65536 by how often the slot was seen. The coder's is `io`, its registers. All functions here and in the models are
+compiled by numba when first used and kept on disk.
 """
 
 from collections.abc import Callable

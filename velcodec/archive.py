@@ -50,8 +50,6 @@ class Archive:
         device: where latents are decoded: "auto", "cpu" or "cuda".
         keep: bytes of memory for blocks that have been read, the last ones used. Who reads maps at random many times
             over gives as much as they take as arrays.
-        whole: read a block whole the first time that a map of it is wanted; else no further than to that map, and
-            whole the second time.
     """
 
     def __init__(
@@ -60,13 +58,12 @@ class Archive:
         codebook: str | None = None,
         device: str = "auto",
         keep: int = KEPT_BYTES,
-        whole: bool = False,
     ) -> None:
         self._device, self._wanted = device, codebook
         self._lock = threading.RLock()
         _open.add(self)
         self._codebook: Codebook | None = None
-        self._kept, self.whole = Kept(keep), whole
+        self._kept = Kept(keep)
         self._sources: tuple[Source, ...] | None = None
         self._seen: Looked | None = None
         self._storage = stored_at(path)
@@ -87,6 +84,15 @@ class Archive:
     def bytes(self) -> int:
         """The size of the file."""
         return self._storage.size
+
+    @property
+    def keep(self) -> int:
+        """Bytes of memory for blocks that have been read; may be set."""
+        return self._kept.most
+
+    @keep.setter
+    def keep(self, most: int) -> None:
+        self._kept.most = most
 
     @property
     def header(self) -> Header:
@@ -237,7 +243,7 @@ class Archive:
         key = entry.first, NATIVE
         with self._lock:
             maps: NDArray[Any] | None = self._kept.get(key)
-            again = self.whole or self._kept.get(entry.first) is not None
+            again = self._kept.get(entry.first) is not None
         if maps is None and again:
             maps = self._decoded(entry, list(range(entry.count)), grid, where)
             with self._lock:
@@ -362,7 +368,7 @@ class Archive:
         return records
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Archive, (self._storage.place, self._wanted, self._device, self._kept.most, self.whole)
+        return Archive, (self._storage.place, self._wanted, self._device, self.keep)
 
     def close(self) -> None:
         """Close the file."""

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePath
 
 import numpy as np
@@ -10,14 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
+from tqdm import tqdm
 
 from .archive import Archive
-from .device import cores
 from .errors import UsageError
 from .manifest import Source
 from .places import Place
-
-AT_ONCE = 500  # maps that a thread decodes at a time as all are
+from .shared import SharedMaps
 
 
 class VelocityDataset(Dataset[Tensor]):
@@ -30,14 +28,15 @@ class VelocityDataset(Dataset[Tensor]):
         path: of the .vlz file, or a URL.
         anno: OpenFWI's list of files, a line each, "data<TAB>model" or the model alone: the maps of those that it
             names, in its order. Paths may begin elsewhere than those in the archive.
-        preload: decode all maps now, and keep them on `output`: on a GPU, or once for all workers that are forked.
+        preload: decode all maps now, on all cores, and keep them on `output`, whatever they take.
         transform_label: what is done with each tensor.
         families: of OpenFWI's, that maps are wanted of, as in ("FlatVel_A", "CurveVel_A"); None means all maps.
         shape: (H', W'), to read maps on another grid; None means native.
         device: where latents are decoded: "auto", "cpu" or "cuda"; with a GPU, load without workers.
         output: the device that tensors are on, as in "cuda:0"; the CPU unless said.
-        keep: bytes of memory for maps that have been read, those of the last blocks used; each worker has its own.
-            Where it holds all maps, each is decoded once.
+        keep: bytes of memory for maps that have been read. Where it holds all of the archive's, each is decoded once,
+            by whichever worker wants it first (with workers that are not forked, by each); else every worker keeps the
+            blocks that it used last.
 
     Raises:
         UsageError: no maps of these families, or a file of the list that the archive does not hold. FormatError,
@@ -57,10 +56,12 @@ class VelocityDataset(Dataset[Tensor]):
         output: str = "cpu",
         keep: int = 1 << 30,
     ) -> None:
-        self._archive = Archive(path, device=device, keep=0 if preload else keep)
-        height, width = self._archive.map_shape
-        size = len(self._archive) * height * width * self._archive.dtype.itemsize
-        self._archive.whole = not preload and size <= keep
+        self._archive = Archive(path, device=device, keep=keep)
+        height, width = shape or self._archive.map_shape
+        fits = preload or 4 * len(self._archive) * height * width <= keep
+        self._shared = SharedMaps(self._archive, shape) if fits else None
+        if fits:
+            self._archive.keep = 0  # each block is decoded once
         self._transform, self._shape, self._output = transform_label, shape, torch.device(output)
         sources = list(self._archive.sources)
         if anno is not None:
@@ -75,28 +76,18 @@ class VelocityDataset(Dataset[Tensor]):
         self.rows = np.arange(len(self._archive))
         if anno is not None or families is not None:
             self.rows = np.concatenate([np.arange(s.first, s.first + s.maps) for s in sources])
-        self._maps = self._decoded() if preload else None
-
-    def _decoded(self) -> Tensor:
-        from tqdm import tqdm
-
-        maps = torch.empty(len(self), 1, *(self._shape or self._archive.map_shape), device=self._output)
-
-        def fill(first: int) -> int:
-            own = maps[first : first + AT_ONCE]
-            own.copy_(self._read(self.rows[first : first + AT_ONCE]))
-            return len(own)
-
-        with (
-            tqdm(total=len(self), desc="decode", unit=" map", disable=None, leave=False) as bar,
-            ThreadPoolExecutor(cores()) as pool,
-        ):
-            for done in pool.map(fill, range(0, len(self), AT_ONCE)):
-                bar.update(done)
-        return maps
+        self._maps: Tensor | None = None
+        if preload and self._shared is not None:
+            with tqdm(desc="decode", unit=" block", disable=None, leave=False) as bar:
+                self._shared.read_all(self.rows, bar.update)
+            if self._output.type != "cpu":
+                self._maps = self._read(self.rows).to(self._output)
+                self._shared = None
 
     def _read(self, rows: NDArray[np.int64]) -> Tensor:
         """Maps of the archive, (n, 1, H, W) float32, on the CPU."""
+        if self._shared is not None:
+            return torch.from_numpy(self._shared.read(rows))[:, None]
         maps = self._archive.read(rows, self._shape)
         return torch.from_numpy(maps.astype(np.float32, copy=False))[:, None]
 
