@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import velcodec
-from velcodec import encoder, metrics, modes, synth, writer
+from velcodec import compression, encoder, metrics, modes, synth
 from velcodec.request import Request
 
 from .conftest import real_maps
@@ -161,8 +161,8 @@ def large(shape: tuple[int, int] = (90, 150)) -> NDArray[np.float32]:
 
 @pytest.fixture
 def small_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "TILE", 32)
-    monkeypatch.setattr(writer, "TILE_FROM", 1000)
+    monkeypatch.setattr(compression, "TILE", 32)
+    monkeypatch.setattr(compression, "TILE_FROM", 1000)
 
 
 @pytest.mark.usefixtures("small_tiles")

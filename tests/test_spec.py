@@ -644,8 +644,8 @@ def test_the_reader_of_the_page_reads_files_of_a_choice(compressed: Compressed, 
 def test_the_reader_of_the_page_puts_tiles_side_by_side(
     options: dict[str, Any], compressed: Compressed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "TILE", 9)
-    monkeypatch.setattr(writer, "TILE_FROM", 100)
+    monkeypatch.setattr(compression, "TILE", 9)
+    monkeypatch.setattr(compression, "TILE_FROM", 100)
     array = np.stack([maps_of("Style_A")[0, :21, :13], maps_of("FlatFault_A")[0, :21, :13]])
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
@@ -665,9 +665,9 @@ def test_the_reader_of_the_page_blends_tiles(
     dtype: str, compressed: Compressed, book_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three tiles of the longer axis overlap, for the last is moved back."""
-    monkeypatch.setattr(writer, "LATENT_TILE", 16)
-    monkeypatch.setattr(writer, "LATENT_TILE_FROM", 30)
-    monkeypatch.setattr(writer, "OVERLAP", 7)
+    monkeypatch.setattr(compression, "LATENT_TILE", 16)
+    monkeypatch.setattr(compression, "LATENT_TILE_FROM", 30)
+    monkeypatch.setattr(compression, "OVERLAP", 7)
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
@@ -728,8 +728,8 @@ def test_the_reader_of_the_page_reads_archives(
     asked: dict[str, Any], tmp_path: Path, book_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of three files, in three blocks; without an axis between, and with one."""
-    monkeypatch.setattr(writer, "BLOCK_MAPS", 5)
-    monkeypatch.setattr(writer, "LATENT_BLOCK_MAPS", 5)
+    monkeypatch.setattr(compression, "BLOCK_MAPS", 5)
+    monkeypatch.setattr(compression, "LATENT_BLOCK_MAPS", 5)
     array, sources = (
         synth.generate("CurveVel_A", 12, 70, seed=1),
         sources_of([(7, 70, 70), (70, 70), (4, 1, 70, 70)]),
@@ -794,7 +794,7 @@ def test_the_reader_of_the_page_reads_archives_with_and_without_sources(embed: s
 def test_of_what_a_repair_has_lost_no_bound_is_known(
     archive: bool, compressed: Compressed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "BLOCK_MAPS", 2)
+    monkeypatch.setattr(compression, "BLOCK_MAPS", 2)
     array, asked, sources = sheared("<f4").repeat(2, 0), {"max_error": 7.0}, sources_of([(6, 30, 18)])
     path = archived(tmp_path / "a.vlz", array, sources, **asked) if archive else compressed(array, **asked)
     data, (at, length, *_) = bytearray(path.read_bytes()), spec_reader.parse(path).blocks[1]
@@ -1021,8 +1021,8 @@ def begin_as(coder: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_primer_leaves_the_same_model() -> None:
-    mine, (p, n, w) = spec_reader.primed(), layer_models.fresh(3)
-    for slots, own_p, own_n in zip(mine.seen, p, n, strict=True):
+    mine, (seen, w) = spec_reader.primed(), layer_models.fresh(3)
+    for slots, own_p, own_n in zip(mine.seen, seen >> 8, seen & 255, strict=True):
         assert sorted(slots) == np.flatnonzero(own_n).tolist()
         assert all((own_p[s], own_n[s]) == found for s, found in slots.items())
         assert (np.delete(own_p, list(slots)) == adaptive.ONE // 2).all()
@@ -1260,7 +1260,7 @@ def test_both_readers_read_the_same_quality(
     psnr = np.array([0, 1, 65534, 65535, *rng.integers(0, 65536, 20)], np.uint16)
     error = np.array([65535, 65534, 0, 1, *rng.integers(0, 65536, 20)], np.uint16)
     monkeypatch.setattr(quality, "quality_codes", lambda *given: (psnr, error))
-    monkeypatch.setattr(writer, "Header", partial(header.Header, coder=CODERS[features]))
+    monkeypatch.setattr(compression, "Header", partial(header.Header, coder=CODERS[features]))
     path = compressed(np.arange(24 * 6).reshape(24, 2, 3).astype("<f4"), lossless=True)
     assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | features
     with velcodec.open(path) as archive:
@@ -1884,10 +1884,9 @@ def test_adaptive_coder() -> None:
         first = 131072 // (inputs + 2)
         shares = {"0": 0, "floor(first / 3)": first // 3, "floor(first / 2)": first // 2, "first": first}
         shares["floor(3 first / 4)"] = 3 * first // 4
-        p, n, w = adaptive.memory(inputs, 4, 2)
+        seen, w = adaptive.memory(inputs, 4, 2)
         np.testing.assert_array_equal(w, np.broadcast_to([shares[row[2]] for row in confidences], w.shape))
-        assert (p == 32768).all()
-        assert not n.any()
+        assert (seen == 32768 << 8).all()
     assert says(title, f"p[i, s] starts at {adaptive.ONE // 2}")
     found = [int(k) for row in knots for k in row[1].split(", ")]
     assert found == adaptive.KNOTS.tolist() == spec_reader.KNOTS
@@ -1905,7 +1904,7 @@ def test_adaptive_coder() -> None:
     assert says(
         title, f"speed is 0, its limit 30 as well, and all its weights w[j, i, c] are {adaptive.ONE}."
     )
-    assert (adaptive.byte_memory(counted=True)[2] == adaptive.ONE).all()
+    assert (adaptive.byte_memory(counted=True)[1] == adaptive.ONE).all()
     assert [131072 // (2 * n + 3) for n in range(256)] == adaptive.RATE.tolist()
     rng = np.random.default_rng(2)
     for h, v in rng.integers(-(1 << 40), 1 << 40, (50, 2)).tolist():
@@ -1927,12 +1926,12 @@ def test_adaptive_streams() -> None:
         "parts": (parts.fresh(), parts.SPEED),
     }
     assert {row[0]: [int(n) for n in row[1:]] for row in models} == {
-        name: [*p.shape, len(w), speed] for name, ((p, _, w), speed) in memories.items()
+        name: [*seen.shape, len(w), speed] for name, ((seen, w), speed) in memories.items()
     }
     shape = (layer_models.INPUTS, 1 << layer_models.SLOT_BITS, 3 * layer_models.WAYS)
     for coder in (1, 2, 3):
-        p, _, w = layer_models.fresh(coder)
-        assert (*p.shape, len(w)) == shape
+        seen, w = layer_models.fresh(coder)
+        assert (*seen.shape, len(w)) == shape
     assert [row[0] for row in integers_of] == ["3", "8, 9 + p"]
     assert len(neighbours_seen) == 7
     assert [row[2] for row in candidates] == ["way", *(f"{k * edges.WAYS} + way" for k in (1, 2, 3))]
