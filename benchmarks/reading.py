@@ -38,7 +38,7 @@ import velcodec  # noqa: E402
 from velcodec.remote import RemoteFile  # noqa: E402
 
 BATCH, WORKERS, EPOCHS = 64, 2, 3
-MEMORY = 1 << 30  # bytes that warm readers may keep
+MEMORY = 1 << 31  # bytes that a warm reader may keep: the maps, and while they are read their records
 Rows = NDArray[np.int64]
 Reader = Callable[[Rows], Any]
 
