@@ -240,7 +240,7 @@ class Archive:
 
     def _native(self, entry: Entry, grid: Grid, where: str) -> NDArray[Any] | None:
         """All maps of a block on the native grid, (n, H, W), kept; None where it is looked at for the first time."""
-        key = entry.first, NATIVE
+        key = entry.first, NATIVE, where
         with self._lock:
             maps: NDArray[Any] | None = self._kept.get(key)
             again = self._kept.get(entry.first) is not None
