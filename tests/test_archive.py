@@ -78,6 +78,10 @@ def test_a_block_wanted_again_is_decoded_whole_and_kept(
         opened.keep = 0
         opened[0]
         assert len(list(opened._kept)) == 1
+        read.clear()
+        for _ in range(3):
+            opened[5]
+        assert read == [1, 1, 1], "a block that memory does not hold is not decoded whole"
 
 
 def test_forked_and_other_processes_read_too(archive: Archive) -> None:

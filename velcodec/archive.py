@@ -239,8 +239,10 @@ class Archive:
         return np.stack(decode_records(records, wanted, self.header, self._codebook, where))
 
     def _native(self, entry: Entry, grid: Grid, where: str) -> NDArray[Any] | None:
-        """All maps of a block on the native grid, (n, H, W), kept; None where it is looked at for the first time."""
+        """All maps of a block on the native grid, (n, H, W), kept; None at first, or for more than memory holds."""
         key = entry.first, NATIVE, where
+        if entry.count * math.prod(self.map_shape) * self.dtype.itemsize > self.keep:
+            return None
         with self._lock:
             maps: NDArray[Any] | None = self._kept.get(key)
             again = self._kept.get(entry.first) is not None
