@@ -1,5 +1,6 @@
 """Round trips over shapes, dtypes and modes, held to what each mode promises."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -190,3 +191,25 @@ def test_shapes_refused(shape: tuple[int, ...], tmp_path: Path) -> None:
 def test_dtypes_refused(dtype: str, tmp_path: Path) -> None:
     with pytest.raises(velcodec.DataError, match="dtype"):
         velcodec.compress(np.zeros((1, 8, 8)).astype(dtype), tmp_path / "a.vlz")
+
+
+def test_open_files_are_written_to(tmp_path: Path) -> None:
+    """New ones: what is in a longer one would be left at the end."""
+    maps = synth.generate("CurveVel_A", 3)
+    velcodec.compress(maps, tmp_path / "a.vlz", effort=0)
+    file = io.BytesIO()
+    velcodec.compress(maps, file, effort=0)
+    assert file.getvalue() == (tmp_path / "a.vlz").read_bytes()
+    np.testing.assert_array_equal(velcodec.decompress(file), velcodec.decompress(tmp_path / "a.vlz"))
+    full = io.BytesIO(bytes(10_000))
+    with pytest.raises(velcodec.UsageError, match="must be empty"):
+        velcodec.compress(maps, full, effort=0)
+    assert full.getvalue() == bytes(10_000)
+    with open(tmp_path / "b.vlz", "wb") as unread, pytest.raises(velcodec.UsageError, match="must be empty"):
+        velcodec.compress(maps, unread, effort=0)
+
+
+def test_a_target_below_a_file_is_named_in_the_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(velcodec.UsageError, match="file/a.vlz: Not a directory"):
+        velcodec.compress(synth.generate("FlatVel_A", 1), tmp_path / "file" / "a.vlz", effort=0)

@@ -138,9 +138,8 @@ _others: list[Any] = []  # file systems of the process that this one is forked f
 def _leave() -> None:
     for file in _remote:
         file.leave()
-    if (
-        "fsspec.asyn" in sys.modules
-    ):  # the thread that it runs in stayed behind; releases before 2025 wait for it
+    if "fsspec.asyn" in sys.modules:
+        # The thread that it runs in stayed behind, and releases before 2025 wait for it.
         sys.modules["fsspec.asyn"].reset_lock()
 
 

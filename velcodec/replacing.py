@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -18,4 +18,5 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.replace(draft, target)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):  # where it is not there, or its folder is none: what went wrong says so
+            draft.unlink()

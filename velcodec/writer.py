@@ -24,7 +24,7 @@ Codes: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # of PSNR and 
 
 
 class Writer:
-    """Writes a .vlz file from the position where `file` is, which must be its beginning."""
+    """Writes a .vlz file into an empty one."""
 
     def __init__(self, file: BinaryIO, header: Header, sources: Sequence[Source] = ()) -> None:
         self._file = file
@@ -87,7 +87,7 @@ class Writer:
 def check_target(path: str | os.PathLike[str] | BinaryIO, overwrite: bool) -> None:
     """Raise UsageError where a file cannot be written; call it before long work."""
     if not isinstance(path, (str, os.PathLike)):
-        if not (path.readable() and path.seekable()) or path.tell():
+        if not (path.readable() and path.seekable()) or path.seek(0, os.SEEK_END):
             raise UsageError("an open file to write to must be empty, and open for reading too (w+b)")
         return
     target = Path(path)
