@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import Grid, device_option, overwrite_option, plural, res_option, stop
+from .common import Grid, device_option, overwrite_option, plural, res_option
 from .picture import ENDINGS, check_picture, colour_bar, drawing, map_extent, panel, save, value_range
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def command(
     import velcodec
 
     with ExitStack() as files:
-        a = files.enter_context(_opened(first[0], device))
-        b = a if first[0] == second[0] else files.enter_context(_opened(second[0], device))
+        a = files.enter_context(velcodec.open(first[0], device=device))
+        b = a if first[0] == second[0] else files.enter_context(velcodec.open(second[0], device=device))
         weights, maps = velcodec.interpolate(a, first[1], b, second[1], steps, res, device)
         click.echo(_table(weights, maps))
         if output is not None and picture:
@@ -98,16 +98,6 @@ def command(
             write_array(output, iter([maps]), maps.shape, maps.dtype, overwrite)
     if output is not None:
         click.echo(f"{output}: {plural(len(maps), 'map')}")
-
-
-def _opened(path: str, device: str) -> Archive:
-    """An archive; of two files, an error names the one that it is about."""
-    import velcodec
-
-    try:
-        return velcodec.open(path, device=device)
-    except velcodec.FormatError as error:
-        stop(f"{path}: {error}")
 
 
 def _table(weights: NDArray[Any], maps: NDArray[Any]) -> str:

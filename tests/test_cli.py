@@ -440,7 +440,10 @@ def test_verify_of_a_damaged_file_fails(made, tmp_path, name):
         assert result.exit_code == 1 or (at < 32 and result.exit_code == 2), at
         assert len(result.stderr.splitlines()) == 1
         target.write_bytes(data[:at])
-        bad("verify", target, code=1)
+        text = bad("verify", target, code=1)
+        assert text.startswith(f"velcodec: verify failed: {target}: ")
+        assert text.count(f"{target}: ") == 1
+        assert f"velcodec repair {target} " in text
 
 
 # plot

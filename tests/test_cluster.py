@@ -137,7 +137,7 @@ def test_an_interrupted_run_goes_on(
     def interrupted(*given: Any) -> Iterator[int]:
         for done in encoded(*given):
             yield done
-            signal.raise_signal(signal.SIGINT)
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(archiving, "encoded", interrupted)

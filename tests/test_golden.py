@@ -34,8 +34,9 @@ def test_golden_files_decode_as_they_did(path: Path) -> None:
             off = np.abs(archive.read([0], shape=(31, 47)) - expected["fine"])
             # Interfaces are drawn where splines put them: a sample right on one may fall to either side.
             assert np.nanpercentile(off, 99) <= DRIFT
-            np.testing.assert_array_equal(archive.quality.psnr, expected["psnr"])
-            np.testing.assert_array_equal(archive.quality.max_error, expected["max_error"])
+            # Powers and logarithms: the last digit is the processor's.
+            np.testing.assert_allclose(archive.quality.psnr, expected["psnr"], rtol=1e-14)
+            np.testing.assert_allclose(archive.quality.max_error, expected["max_error"], rtol=1e-14)
             assert archive.quality.mode == tuple(expected["mode"])
             if "sources" in expected:
                 assert [s.to_json() for s in archive.sources] == json.loads(str(expected["sources"]))

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import velcodec
-from velcodec import release, synth, train, training_data
+from velcodec import objectives, release, synth, train, training_data
 from velcodec.codebook import load_codebook
 from velcodec.errors import UsageError
 from velcodec.objectives import RateModel
@@ -22,10 +22,11 @@ from velcodec.training_data import Pool, Recipe
 SCRIPT = """
 import sys
 from pathlib import Path
-from velcodec import synth, train, training_data
+from velcodec import objectives, synth, train, training_data
 from velcodec.parallel import team
 from velcodec.training_data import Recipe
 
+objectives.has_fast_bfloat16 = lambda device: False
 recipe = {recipe!r}
 maps = synth.generate("FlatVel_A", 5, seed=8)[:, None]
 with team("cpu") as processes:
@@ -69,8 +70,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(recipe: Recipe, tmp_path
 
 
 @pytest.mark.parametrize("recipe", [JOINT, SIREN], ids=["joint", "siren"])
-def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
-    """Under torchrun, with gloo: two processes with half a batch each give the weights of one with the whole."""
+def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under torchrun, with gloo: two processes with half a batch each give the weights of one with the whole.
+
+    In float32: where a processor has bfloat16, its rounding is of the size of what is looked for.
+    """
+    monkeypatch.setattr(objectives, "has_fast_bfloat16", lambda device: False)
     script = tmp_path / "run.py"
     script.write_text(SCRIPT.format(recipe=recipe))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -78,12 +83,18 @@ def test_two_processes_train_as_one(recipe: Recipe, tmp_path: Path) -> None:
     subprocess.run(
         [*command, str(script), str(tmp_path / "two.pt")], check=True, env=environment, timeout=240
     )
-    one = train.train(recipe, pool(recipe), {}, tmp_path / "one.pt")
+    still = replace(recipe, steps=1, learning_rate=0, muon_rate=0)
+    start = train.train(still, pool(recipe), {}, tmp_path / "start.pt").parts()
+    one = train.train(recipe, pool(recipe), {}, tmp_path / "one.pt").parts()
     two = torch.load(tmp_path / "two.pt", weights_only=True)
     assert two["step"] == recipe.steps
-    for name, part in one.parts().items():
-        for key, value in part.state_dict().items():
-            torch.testing.assert_close(two["parts"][name][key], value, rtol=1e-2, atol=1e-4)
+    for name, part in one.items():
+        begun, ended, own = start[name].state_dict(), part.state_dict(), two["parts"][name]
+        # In norm: where a gradient is all but zero its sign, and so Adam's step, is that of rounding.
+        moved = sum(float((ended[key] - begun[key]).norm()) ** 2 for key in begun) ** 0.5
+        apart = sum(float((ended[key] - own[key]).norm()) ** 2 for key in begun) ** 0.5
+        assert moved > 0
+        assert apart < 0.01 * moved, name
 
 
 def test_a_batch_that_does_not_part_evenly_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from .kept import Kept
 from .manifest import Source
 from .places import Place, stored_at
 from .residual import cast
+from .storage import naming
 from .stored import Stored
 from .summary import Looked, Quality
 
@@ -331,7 +332,9 @@ class Archive:
             records = self._parse(entry)
             coded = [r for r in range(entry.count) if has_latent(int(records.kinds[r]))]
             if not np.isfinite(records.latents[coded]).all():
-                raise FormatError(f"the latents of the block at map {entry.first} are not finite")
+                raise FormatError(
+                    f"{self.name}: the latents of the block at map {entry.first} are not finite"
+                )
 
     def _row(self, index: int) -> int:
         row = operator.index(index)
@@ -351,7 +354,8 @@ class Archive:
         needs = any(has_latent(int(k)) for k in self.stored.kinds(payload, entry))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
-        return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
+        with naming(self.name):
+            return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
 
     def _records(self, entry: Entry, last: int) -> Records:
         """A block, read at least as far as to record `last`; those used last are kept.

@@ -98,6 +98,17 @@ class FileObject:
         )
 
 
+@contextlib.contextmanager
+def naming(name: str) -> Iterator[None]:
+    """A FormatError says of which file it is: of several files one wants to know which."""
+    try:
+        yield
+    except FormatError as error:
+        if str(error).startswith(f"{name}: "):
+            raise
+        raise type(error)(f"{name}: {error}") from error
+
+
 def whole(data: bytes, length: int) -> bytes:
     """Bytes that are as many as they should be. Raises FormatError for fewer."""
     if len(data) != length:

@@ -11,7 +11,7 @@ from .errors import FormatError
 from .footer import Entry, Footer
 from .header import Header, from_json
 from .manifest import Source
-from .storage import Storage
+from .storage import Storage, naming
 
 
 class Stored:
@@ -22,7 +22,8 @@ class Stored:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        self.header, self.footer = self._frame()
+        with naming(storage.name):
+            self.header, self.footer = self._frame()
 
     def _frame(self) -> tuple[Header, Footer]:
         features = container.unpack_prologue(self._upto(0, container.PROLOGUE.size))
@@ -57,28 +58,35 @@ class Stored:
     def sources(self) -> tuple[Source, ...]:
         """The files that the maps are from, in the maps' order; none but of an archive of files."""
         packed = self._of_place(self.footer.sources, container.TAG_SOURCES)
-        listed = manifest.unpack_sources(packed) if packed else []
-        return manifest.from_json(listed, self.header.maps, self.header.map_shape)
+        with naming(self.storage.name):
+            listed = manifest.unpack_sources(packed) if packed else []
+            return manifest.from_json(listed, self.header.maps, self.header.map_shape)
 
     def _of_place(self, place: tuple[int, int], tag: bytes) -> bytes:
         offset, length = place
-        return container.unpack_section(self.storage.at(offset, length), tag).payload if length else b""
+        with naming(self.storage.name):
+            return container.unpack_section(self.storage.at(offset, length), tag).payload if length else b""
 
     def section(self, entry: Entry) -> Section:
         """A block as stored."""
-        section = container.unpack_section(self.storage.at(entry.offset, entry.length), container.TAG_MAPS)
-        if (section.first, section.count) != (entry.first, entry.count):
-            raise FormatError(f"the block at map {entry.first} is not the one that the index names")
-        return section
+        with naming(self.storage.name):
+            section = container.unpack_section(
+                self.storage.at(entry.offset, entry.length), container.TAG_MAPS
+            )
+            if (section.first, section.count) != (entry.first, entry.count):
+                raise FormatError(f"the block at map {entry.first} is not the one that the index names")
+            return section
 
     def payload(self, entry: Entry) -> bytes:
         """What a block holds of its maps, their quality left out."""
         payload = self.section(entry).payload
-        return footer.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
+        with naming(self.storage.name):
+            return footer.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
 
     def kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
         """The kind of every record of a block, (count,)."""
-        return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]
+        with naming(self.storage.name):
+            return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]
 
     def blocks(self, first: int = 0, end: int | None = None) -> Iterator[Section]:
         """Every block, or those that hold some of the records from `first` to `end`."""
