@@ -28,7 +28,6 @@ from .kept import Kept
 from .manifest import Source
 from .places import Place, stored_at
 from .residual import cast
-from .storage import naming
 from .stored import Stored
 from .summary import Looked, Quality
 
@@ -354,7 +353,7 @@ class Archive:
         needs = any(has_latent(int(k)) for k in self.stored.kinds(payload, entry))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
-        with naming(self.name):
+        with self.stored.naming():
             return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
 
     def _records(self, entry: Entry, last: int) -> Records:

@@ -1,6 +1,7 @@
 """The sections of a .vlz file, read where they lie and checked: its frame, its blocks, its codebook, its sources."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,12 @@ class Stored:
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
-        with naming(storage.name):
+        with self.naming():
             self.header, self.footer = self._frame()
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Errors of what the file holds name it."""
+        return naming(self.storage.name)
 
     def _frame(self) -> tuple[Header, Footer]:
         features = container.unpack_prologue(self._upto(0, container.PROLOGUE.size))
@@ -58,18 +63,18 @@ class Stored:
     def sources(self) -> tuple[Source, ...]:
         """The files that the maps are from, in the maps' order; none but of an archive of files."""
         packed = self._of_place(self.footer.sources, container.TAG_SOURCES)
-        with naming(self.storage.name):
+        with self.naming():
             listed = manifest.unpack_sources(packed) if packed else []
             return manifest.from_json(listed, self.header.maps, self.header.map_shape)
 
     def _of_place(self, place: tuple[int, int], tag: bytes) -> bytes:
         offset, length = place
-        with naming(self.storage.name):
+        with self.naming():
             return container.unpack_section(self.storage.at(offset, length), tag).payload if length else b""
 
     def section(self, entry: Entry) -> Section:
         """A block as stored."""
-        with naming(self.storage.name):
+        with self.naming():
             section = container.unpack_section(
                 self.storage.at(entry.offset, entry.length), container.TAG_MAPS
             )
@@ -80,12 +85,12 @@ class Stored:
     def payload(self, entry: Entry) -> bytes:
         """What a block holds of its maps, their quality left out."""
         payload = self.section(entry).payload
-        with naming(self.storage.name):
+        with self.naming():
             return footer.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
 
     def kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
         """The kind of every record of a block, (count,)."""
-        with naming(self.storage.name):
+        with self.naming():
             return blocks.unpack_kinds(payload, entry.count, self.header.features)[0]
 
     def blocks(self, first: int = 0, end: int | None = None) -> Iterator[Section]:
