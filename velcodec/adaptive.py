@@ -36,6 +36,11 @@ LEAST, MOST = 24, ONE - 24  # of a mixed probability
 HIGH, LOW, CODE, AT, DECODING, FULL, BAD = 0, 1, 2, 3, 4, 5, 6  # places in `io`
 
 
+# numba counts references to its arrays, atomically, in every function that calls others, which takes as long as a
+# decision does: what is called for each decision becomes part of what calls it.
+inlined = njit(cache=True, nogil=True, inline="always")
+
+
 def _squash_table() -> NDArray[np.int32]:
     s = np.arange(-STRETCH_LIMIT, STRETCH_LIMIT + 1, dtype=np.int64) + len(KNOTS) // 2 * KNOT
     i, part = s // KNOT, s % KNOT
@@ -69,7 +74,7 @@ def memory(inputs: int, slots: int, selectors: int, weight: int = 0) -> tuple[ND
     return seen, w
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def code_bit(io: Any, buffer: Any, bit: int, p: int) -> int:
     """Code one decision of probability p / 65536 of a one; returns it. Carryless range coder of 32 bits."""
     low, high = io[LOW], io[HIGH]
@@ -101,14 +106,10 @@ def past_end(io: Any, buffer: Any) -> bool:
     return io[DECODING] == 1 and io[AT] > len(buffer) + 3
 
 
-@njit(cache=True, nogil=True)
-def _mixture(seen: Any, w: Any, selector: int, slots: Any) -> int:
-    """The sum of what the contexts say, weighted, in the logistic domain."""
-    total = np.int64(0)
-    for i in range(len(slots)):
-        state = seen[i, slots[i]]
-        total += np.int64(w[selector, i, CONFIDENCE[state & 255]]) * STRETCH[state >> 12]
-    return min(max(total >> 16, -STRETCH_LIMIT), STRETCH_LIMIT)
+@inlined
+def clip(value: int, limit: int) -> int:
+    """A number within -limit .. limit."""
+    return min(max(value, -limit), limit)
 
 
 @njit(cache=True, nogil=True)
@@ -128,25 +129,31 @@ def code_mixed(
 
     With a second selector the two mixtures are averaged, and each learns by itself.
     """
-    inputs = len(slots)
-    total = _mixture(seen, w, selector, slots)
-    mean = total
-    if second >= 0:
-        other = _mixture(seen, w, second, slots)
-        mean = (total + other) >> 1
+    total, total2 = np.int64(0), np.int64(0)  # what the contexts say, weighted, in the logistic domain
+    if second < 0:
+        for i in range(len(slots)):
+            state = seen[i, slots[i]]
+            total += np.int64(w[selector, i, CONFIDENCE[state & 255]]) * STRETCH[state >> 12]
+        mean = total = clip(total >> 16, STRETCH_LIMIT)
+    else:
+        for i in range(len(slots)):
+            state = seen[i, slots[i]]
+            c, stretched = CONFIDENCE[state & 255], np.int64(STRETCH[state >> 12])
+            total += w[selector, i, c] * stretched
+            total2 += w[second, i, c] * stretched
+        total, total2 = clip(total >> 16, STRETCH_LIMIT), clip(total2 >> 16, STRETCH_LIMIT)
+        mean = (total + total2) >> 1
     mixed = min(max(np.int64(SQUASH[mean + STRETCH_LIMIT]), LEAST), MOST)
     bit = code_bit(io, buffer, bit, mixed)
     target = bit * (ONE - 1)
+    error, error2 = (target - mixed) * speed, np.int64(0)
     if second >= 0:
         error = (target - np.int64(SQUASH[total + STRETCH_LIMIT])) * speed
-        error2 = (target - np.int64(SQUASH[other + STRETCH_LIMIT])) * speed
-    else:
-        error, error2 = (target - mixed) * speed, np.int64(0)
-    for i in range(inputs):
+        error2 = (target - np.int64(SQUASH[total2 + STRETCH_LIMIT])) * speed
+    for i in range(len(slots)):
         state = np.int64(seen[i, slots[i]])
         p, n = state >> 8, state & 255
-        c = CONFIDENCE[n]
-        stretched = STRETCH[p >> 4]
+        c, stretched = CONFIDENCE[n], np.int64(STRETCH[p >> 4])
         w[selector, i, c] += (stretched * error + (1 << 17)) >> 18
         if second >= 0:
             w[second, i, c] += (stretched * error2 + (1 << 17)) >> 18
@@ -163,19 +170,13 @@ def blend(h: int, value: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def clip(value: int, limit: int) -> int:
-    """A number within -limit .. limit."""
-    return min(max(value, -limit), limit)
-
-
-@njit(cache=True, nogil=True)
 def choose(hashes: Any, node: int, slots: Any, mask: int) -> None:
     """The slot of each context at one node of a number's tree of decisions."""
     for i in range(len(hashes)):
         slots[i] = blend(hashes[i], node) & mask
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def code_flag(
     io: Any,
     buffer: Any,
@@ -194,7 +195,7 @@ def code_flag(
     return code_mixed(io, buffer, seen, w, selector, slots, LIMIT, speed, bit, second)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def code_signed(
     io: Any,
     buffer: Any,

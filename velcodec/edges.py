@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 
 from . import adaptive
-from .adaptive import BAD, blend, code_flag, code_signed, past_end
+from .adaptive import BAD, blend, code_flag, code_signed, inlined, past_end
 from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
 
 SLOT_BITS, CALM_BITS = 18, 16
@@ -79,7 +79,7 @@ def code_edges(io: Any, buffer: Any, model: Any, q: Any, coder: int) -> None:
         close_row(a, r, width)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _is_calm(a: Any, r: int, x: int) -> bool:
     """Whether the nine neighbours looked at first all equal the one above."""
     up = a[r - 1, x]
@@ -90,7 +90,7 @@ def _is_calm(a: Any, r: int, x: int) -> bool:
     )  # fmt: skip
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _code_calm(io: Any, buffer: Any, calm: Any, h: Any, slots: Any, a: Any, r: int, x: int, bit: int) -> int:
     """Whether a calm place goes on as the sample above."""
     up = a[r - 1, x]
@@ -244,7 +244,7 @@ def _contexts_1(a: Any, r: int, x: int, like: int, like2: int, h: Any) -> None:
     h[12] = blend(blend(blend(13, left), left2), left3)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _code_near(
     io: Any, buffer: Any, near: Any, h: Any, slots: Any, a: Any, r: int, x: int, known: bool, base: int,
     second: int, speed: int, v: int,

@@ -23,7 +23,11 @@ from .modes import Maps, Offer
 from .request import Request
 
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
-CHEAP_FAST = 0.015  # the same at efforts 0 to 2
+QUICK = 2  # effort up to which time counts more than some bytes
+CHEAP_QUICK = 0.015  # CHEAP at those efforts
+SMOOTH_LEEWAY = (
+    0.985  # and what "smooth" may take more than "edges", which is read in twice to three times the time
+)
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 SOFT_ENOUGH = 3  # effort up to which soft layers are not tried as latents: that takes much longer
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
@@ -71,7 +75,8 @@ def encode_block(
     if request.max_error is not None:
         _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
     _try(best, maps, np.isinf(best.bytes), lambda some: modes.as_layers(some, header))
-    dear = best.bytes > (CHEAP if request.effort > 2 else CHEAP_FAST) * area
+    quick = request.effort <= QUICK
+    dear = best.bytes > (CHEAP_QUICK if quick else CHEAP) * area
     if request.lossless:
         _try(best, maps, dear, lambda some: modes.as_exact(some, model="edges"))
         _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, model="smooth"))
@@ -81,7 +86,13 @@ def encode_block(
             uneven = dear & finite & ~np.isin(best.kinds, LAYERED_KINDS)
             _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
         rough = finite & (best.bytes > TEXTURED * area)
-        _try(best, maps, rough, lambda some: modes.as_quantised(some, header, request, model="smooth"))
+        leeway = SMOOTH_LEEWAY if quick else 1.0
+        _try(
+            best,
+            maps,
+            rough,
+            lambda some: modes.as_quantised(some, header, request, model="smooth").cheaper(leeway),
+        )
         if header.tile is None:
             exact_layers = np.isin(best.kinds, LAYERED_KINDS)
             if request.effort > SOFT_ENOUGH:

@@ -93,10 +93,19 @@ def _sort(labels: Any, order: Any, depths: Any) -> bool:
 
 def draw(layers: Layered, height: int) -> NDArray[Any]:
     """The map (H, W), bit for bit."""
-    place = np.zeros((height, layers.depths.shape[1]), dtype=np.int64)
-    for depths in layers.depths:
-        place += np.arange(height)[:, None] >= depths
-    out: NDArray[Any] = layers.values[place]
+    out: NDArray[Any] = layers.values[_places(layers.depths, height)]
+    return out
+
+
+@njit(cache=True, nogil=True)
+def _places(depths: Any, height: int) -> Any:
+    """Which layer each sample (H, W) is of, from the depths (L - 1, W) of interfaces, each at or below the last."""
+    count, width = depths.shape
+    out = np.zeros((height, width), np.intp)
+    for i in range(count):
+        for x in range(width):
+            for z in range(max(depths[i, x], 0), height):
+                out[z, x] = i + 1
     return out
 
 

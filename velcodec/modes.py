@@ -47,6 +47,10 @@ class Offer:
     stored: list[Any]
     streams: dict[tuple[int, ...], Any] = field(default_factory=dict)
 
+    def cheaper(self, share: float) -> "Offer":
+        """The same offer as if it took that share of its bytes."""
+        return replace(self, bytes=share * self.bytes)
+
 
 def of(stored: Sequence[Any]) -> tuple[int, ...]:
     """What names the stream of some stored objects."""

@@ -7,7 +7,7 @@ Both read a map row by row and see only what came before. Maps of a block share 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ class _Coder:
         self.head = byte_memory()
         self.edges = {"edges": 2, "edges-1": 1, "smooth": 0}[model]
         self.model = edges.fresh(self.edges) if self.edges else smooth.fresh()
-        self.of_parts = parts.fresh()
+        self.of_parts: tuple[NDArray[Any], ...] | None = None
 
     def weights(self, values: NDArray[np.int64]) -> None:
         self.of_neighbours = values
@@ -108,5 +108,6 @@ class _Coder:
         if np.abs(whole).max() >= LIMIT or (fractions is not None and code > MAX_BITS):
             self.io[BAD] = 1
         elif fractions is not None:
+            self.of_parts = self.of_parts or parts.fresh()
             code_parts(self.io, self.buffer, self.of_parts, whole, fractions, code, mantissa)
         return code

@@ -8,8 +8,10 @@ top to bottom, as where a fault has put one stack of layers on another.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from . import interfaces, layers
@@ -59,19 +61,31 @@ def _cells_apart(axis: NDArray[np.float64], cells: float) -> float:
     return float(axis[1] - axis[0]) / 2 * cells if len(axis) > 1 else cells
 
 
-def native(rows: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+@njit(cache=True, nogil=True)
+def native(rows: Any, parts: int) -> Any:
     """Rows (H parts, W) to (H, W): twice the native ones, blurred and averaged in pairs, mirrored past the edges."""
-    if parts == 1:
-        double = rows.repeat(2, axis=0)
-    else:
-        each = parts // 2
-        double = rows[::each].copy()
+    height, width = len(rows) // parts, rows.shape[1]
+    twice, each = 2 * height, max(parts // 2, 1)
+    double = np.empty((twice + 4, width))  # with two rows more at either end
+    for r in range(twice):
+        first = r * each if parts > 1 else r // 2
+        for x in range(width):
+            double[r + 2, x] = rows[first, x]
         for k in range(1, each):
-            double += rows[k::each]
-        double /= each
-    padded = np.pad(double, ((2, 2), (0, 0)), mode="symmetric")
-    blurred = np.zeros_like(double)
-    for k, tap in enumerate(TAPS.tolist()):
-        blurred += tap * padded[k : k + len(double)]
-    out: NDArray[np.float64] = (blurred[::2] + blurred[1::2]) / 2
+            for x in range(width):
+                double[r + 2, x] += rows[first + k, x]
+        for x in range(width):
+            double[r + 2, x] /= each
+    for k in range(2):
+        double[1 - k] = double[2 + k]
+        double[twice + 2 + k] = double[twice + 1 - k]
+    out = np.empty((height, width))
+    a, b, c, d, e = TAPS
+    for r in range(0, twice, 2):
+        for x in range(width):
+            above = a * double[r, x] + b * double[r + 1, x] + c * double[r + 2, x] + d * double[r + 3, x]
+            above += e * double[r + 4, x]
+            below = a * double[r + 1, x] + b * double[r + 2, x] + c * double[r + 3, x] + d * double[r + 4, x]
+            below += e * double[r + 5, x]
+            out[r // 2, x] = (above + below) / 2
     return out
