@@ -24,8 +24,8 @@ Grid: TypeAlias = tuple[int, int]
 Window: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 
 FAILED, MISUSED, BUG, INTERRUPTED, CLOSED_PIPE = 1, 2, 70, 130, 141  # exit codes
-READ_MAPS = 64  # maps decoded at once
-READ_SAMPLES = 1 << 22  # samples decoded at once, where 64 maps would be more
+READ_MAPS = 500  # maps decoded at once: a shard, whose blocks are read side by side
+READ_SAMPLES = 1 << 22  # samples decoded at once, where that many maps would be more
 
 
 class Stop(Exception):  # noqa: N818

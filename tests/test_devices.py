@@ -1,5 +1,6 @@
 """What is chosen for devices that are not here, and workers that take several in turn."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,22 @@ def test_blocks_that_cannot_be(tmp_path: Path, block: int) -> None:
     with pytest.raises(velcodec.UsageError, match="1 to 4096 maps"):
         archiving.archive(shards, tmp_path / "a.vlz", Options(Request(), block=block))
     assert [p.name for p in tmp_path.iterdir()] == ["model1.npy"]
+
+
+def test_tasks_are_done_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By as many threads as there are cores, or as torch is to use; an error of one is raised."""
+    meeting = threading.Barrier(3)
+    monkeypatch.setattr(device, "cores", lambda: 3)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    device.side_by_side(lambda i: meeting.wait(20) and None, [(i,) for i in range(6)])
+    with pytest.raises(velcodec.FormatError, match="4"):
+        device.side_by_side(_fail_at_four, [(i,) for i in range(9)])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    threads = set()
+    device.side_by_side(lambda i: threads.add(threading.get_ident()), [(i,) for i in range(6)])
+    assert threads == {threading.get_ident()}
+
+
+def _fail_at_four(i: int) -> None:
+    if i == 4:
+        raise velcodec.FormatError(str(i))

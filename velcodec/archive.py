@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from . import container, summary
 from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .decoder import Records, decode_records, has_latent, read_records
-from .device import check_device, resolve_device
+from .device import check_device, resolve_device, side_by_side
 from .errors import CodebookError, DataError, FormatError, UsageError
 from .field import Field, of_latent, of_samples
 from .footer import Entry
@@ -206,7 +206,8 @@ class Archive:
 
         At other grids latents, being continuous, are sampled anew, layers are drawn with interfaces as crisp or as
         smoothed as they are stored, and what is stored as samples is interpolated linearly. Of a map in tiles only
-        those are read that the window needs.
+        those are read that the window needs. Blocks are read side by side, by as many threads as there are cores, or as
+        `torch.set_num_threads` has said.
 
         Raises:
             UsageError: an index, shape or window that is not within the archive.
@@ -223,10 +224,13 @@ class Archive:
         out = np.empty((len(rows), *grid.shape), dtype=self.dtype)
         if len(self.header.layout) == 1:
             native = shape is None and window is None
-            for entry, places in self.stored.by_block(rows):
+
+            def fill(entry: Entry, places: list[int]) -> None:
                 own = [rows[p] - entry.first for p in places]
                 maps = self._native(entry, grid, where) if native else None
                 out[places] = self._decoded(entry, own, grid, where) if maps is None else maps[own]
+
+            side_by_side(fill, list(self.stored.by_block(rows)))
             return out
         for i, row in enumerate(rows):
             out[i] = self._assembled(row, grid, where)

@@ -130,9 +130,10 @@ class Codebook:
 
     def to(self, device: torch.device) -> Codebook:
         """Move the networks to a device, in place."""
-        self.decoder.to(device)
-        if self.encoder is not None:
-            self.encoder.to(device)
+        for network in (self.decoder, self.encoder):
+            # torch looks at every tensor of a network that is there already, which takes as long as a map.
+            if network is not None and next(network.parameters()).device != device:
+                network.to(device)
         return self
 
 

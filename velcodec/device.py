@@ -1,11 +1,14 @@
-"""Which device to compute on, and memory for it."""
+"""Which device to compute on, memory for it, and cores."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
 
@@ -52,6 +55,19 @@ def resolve_devices(names: str) -> list[torch.device]:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> None:
+    """Do tasks in threads: one a core, or as many as torch is to use. A DataLoader's worker has one, as others have."""
+    torch = sys.modules.get("torch")
+    threads = min(len(tasks), cores(), torch.get_num_threads() if torch else cores())
+    if threads < 2:
+        for task in tasks:
+            work(*task)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda task: work(*task), tasks):
+            pass
 
 
 def points_at_once(device: torch.device, usual: int, size: int) -> int:

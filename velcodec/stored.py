@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,10 @@ class Stored:
         self.storage = storage
         with self.naming():
             self.header, self.footer = self._frame()
+
+    @cached_property
+    def _firsts(self) -> NDArray[np.int64]:
+        return np.array([entry.first for entry in self.footer.entries], np.int64)
 
     def naming(self) -> AbstractContextManager[None]:
         """Errors of what the file holds name it."""
@@ -101,10 +106,8 @@ class Stored:
 
     def by_block(self, rows: list[int]) -> Iterator[tuple[Entry, list[int]]]:
         """Blocks that hold the records, with the places of those rows in the list, block by block."""
-        entries = self.footer.entries
-        firsts = np.array([entry.first for entry in entries])
         places: dict[int, list[int]] = {}
-        for place, block in enumerate((np.searchsorted(firsts, rows, side="right") - 1).tolist()):
+        for place, block in enumerate((np.searchsorted(self._firsts, rows, side="right") - 1).tolist()):
             places.setdefault(block, []).append(place)
         for block in sorted(places):
-            yield entries[block], places[block]
+            yield self.footer.entries[block], places[block]
