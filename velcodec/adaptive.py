@@ -16,9 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled, inlined
 from .errors import FormatError
 
 ONE = 1 << 16  # probability 1
@@ -34,11 +34,6 @@ LIMIT = 255  # of the count of a slot
 LEAST, MOST = 24, ONE - 24  # of a mixed probability
 
 HIGH, LOW, CODE, AT, DECODING, FULL, BAD = 0, 1, 2, 3, 4, 5, 6  # places in `io`
-
-
-# numba counts references to its arrays, atomically, in every function that calls others, which takes as long as a
-# decision does: what is called for each decision becomes part of what calls it.
-inlined = njit(cache=True, nogil=True, inline="always")
 
 
 def _squash_table() -> NDArray[np.int32]:
@@ -100,7 +95,7 @@ def code_bit(io: Any, buffer: Any, bit: int, p: int) -> int:
     return bit
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def past_end(io: Any, buffer: Any) -> bool:
     """Whether a decoder has come to where no stream that `write` gave can lead it: what follows would be made up."""
     return io[DECODING] == 1 and io[AT] > len(buffer) + 3
@@ -112,7 +107,7 @@ def clip(value: int, limit: int) -> int:
     return min(max(value, -limit), limit)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_mixed(
     io: Any,
     buffer: Any,
@@ -162,14 +157,14 @@ def code_mixed(
     return bit
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def blend(h: int, value: int) -> int:
     """A hash of 32 bits and one more number."""
     h = ((h ^ (value & 0xFFFFFF)) * 0x9E3779B1) & 0xFFFFFFFF
     return h ^ (h >> 15)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def choose(hashes: Any, node: int, slots: Any, mask: int) -> None:
     """The slot of each context at one node of a number's tree of decisions."""
     for i in range(len(hashes)):
@@ -247,13 +242,13 @@ def byte_memory(counted: bool = False) -> tuple[NDArray[Any], ...]:
     return seen, w
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_byte(io: Any, buffer: Any, model: Any, value: int) -> int:
     """Code a number of 0..255, digit by digit, each under the digits before it."""
     return _code_byte(io, buffer, model, np.zeros(1, np.int64), 2, value)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, speed: int, value: int) -> int:
     seen, w = model
     node = 1
@@ -263,7 +258,7 @@ def _code_byte(io: Any, buffer: Any, model: Any, slots: Any, speed: int, value: 
     return node - 256
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_even(io: Any, buffer: Any, count: int, value: int) -> int:
     """Code a number of 0 .. count - 1, all as likely, a binary digit at a time."""
     low, high = 0, count
@@ -277,7 +272,7 @@ def code_even(io: Any, buffer: Any, count: int, value: int) -> int:
     return low
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def finish(io: Any, buffer: Any) -> None:
     """Write the last bytes: the fewest that name a code within the range."""
     low, high = io[LOW], io[HIGH]
@@ -329,7 +324,7 @@ def cost(io: NDArray[np.int64]) -> float:
     return 8.0 * float(io[AT]) + 32.0 - float(np.log2(float(io[HIGH] - io[LOW] + 1)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _code_bytes(io: Any, buffer: Any, model: Any, speed: int, values: Any) -> None:
     slots = np.zeros(1, np.int64)
     for i in range(len(values)):

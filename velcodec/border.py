@@ -7,20 +7,21 @@ the order of its rows and columns. format_spec.md says what each place reads as.
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiled import compiled
 
 PAD = 3
 LIMIT = 1 << 36  # of integers coded
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def padded(height: int, width: int) -> NDArray[np.int64]:
     """Room for a map and its border."""
     return np.zeros((height + PAD, width + 2 * PAD), np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def open_row(a: Any, row: int, width: int) -> None:
     """Before the first sample of a row but the first one: the border to its left, and once that above the map."""
     for k in range(PAD):
@@ -31,7 +32,7 @@ def open_row(a: Any, row: int, width: int) -> None:
                 a[r, x] = a[PAD, min(max(x, PAD), PAD + width - 1)]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def along_first_row(a: Any, x: int) -> None:
     """Before a sample of the first row but its first: all borders read as the sample to the left."""
     for r in range(PAD + 1):
@@ -40,7 +41,7 @@ def along_first_row(a: Any, x: int) -> None:
                 a[r, x + k] = a[PAD, x - 1]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def close_row(a: Any, row: int, width: int) -> None:
     """After the last sample of a row: the border to its right."""
     for k in range(PAD):

@@ -10,11 +10,11 @@ other contexts, one prediction, and one set of weights (`code_edges` with coder 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from . import adaptive
-from .adaptive import BAD, blend, code_flag, code_signed, inlined, past_end
+from .adaptive import BAD, blend, code_flag, code_signed, past_end
 from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
+from .compiled import compiled, inlined
 
 SLOT_BITS, CALM_BITS = 18, 16
 INPUTS, CALM_INPUTS = 16, 3
@@ -36,7 +36,7 @@ def fresh(coder: int) -> tuple[Any, ...]:
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_edges(io: Any, buffer: Any, model: Any, q: Any, coder: int) -> None:
     """Code a map of integers (H, W) int64, or fill it in when decoding, as a coder (1 or 2) has it."""
     near, calm = model
@@ -101,7 +101,7 @@ def _code_calm(io: Any, buffer: Any, calm: Any, h: Any, slots: Any, a: Any, r: i
     return int(code_flag(io, buffer, calm, h, slots, 0, 0, CALM_SPEED, bit))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _likeness(a: Any, r: int, x: int) -> tuple[int, int]:
     """Which pairs of neighbours are equal: bits of eleven and of eight."""
     left, left2, left3 = a[r, x - 1], a[r, x - 2], a[r, x - 3]
@@ -121,14 +121,14 @@ def _likeness(a: Any, r: int, x: int) -> tuple[int, int]:
     return like, like2
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _median(a: Any, r: int, x: int) -> int:
     """The plane through three neighbours, within the two nearest."""
     left, up = a[r, x - 1], a[r - 1, x]
     return int(min(max(left + up - a[r - 1, x - 1], min(left, up)), max(left, up)))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _contexts(
     a: Any, r: int, x: int, like: int, like2: int, guesses: Any, missed: Any, h: Any
 ) -> tuple[int, int]:
@@ -192,7 +192,7 @@ def _contexts(
     return base, SELECTORS + min(size, SPREADS - 1) + SPREADS * min(off, MISSES - 1)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _octaves(v: int) -> int:
     """The number of binary digits of |v|, with its sign."""
     size, digits = abs(v), 0
@@ -201,7 +201,7 @@ def _octaves(v: int) -> int:
     return -digits if v < 0 else digits
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _half_octaves(v: int) -> int:
     """|v| on a scale of two levels an octave, with its sign."""
     size = abs(v)
@@ -212,7 +212,7 @@ def _half_octaves(v: int) -> int:
     return -level if v < 0 else level
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _share(v: int, least: int, span: int, parts: int) -> int:
     """Where v lies in a range: 0 at or below it, else in which of some parts, else one more."""
     if span == 0 or v <= least:
@@ -222,7 +222,7 @@ def _share(v: int, least: int, span: int, parts: int) -> int:
     return 1 + (v - least) * parts // span
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _contexts_1(a: Any, r: int, x: int, like: int, like2: int, h: Any) -> None:
     """Fill in the contexts (13,) of coder velcodec-1."""
     left, left2, left3 = a[r, x - 1], a[r, x - 2], a[r, x - 3]

@@ -8,9 +8,9 @@ import math
 from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .decoders.cosines import NATIVE
 from .faults import Faults, cells_beyond
 from .grid import centres
@@ -104,7 +104,7 @@ def matches(
     return [(float(gains[k]), float(k - reach)) for k in best]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _hough(v: Any, angles: Any, offsets: Any, skip: Any, found: Any) -> None:
     """Cells of border along every line: the borders' lengths along it, shared between its neighbours."""
     height, width = v.shape
@@ -130,7 +130,7 @@ def _hough(v: Any, angles: Any, offsets: Any, skip: Any, found: Any) -> None:
                         found[a, i + 1] += (place - i) * length
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _torn(labels: Any, count: int, angle: float, offset: float) -> Any:
     """Cells on the side of a line where their label is the rarer; labels of the side that has fewer of them."""
     height, width = labels.shape
@@ -150,7 +150,7 @@ def _torn(labels: Any, count: int, angle: float, offset: float) -> Any:
     return torn, min(here, there)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _match(v: Any, inside: Any, shift: Any, angle: float, offset: float, reach: int, found: Any) -> None:
     """Cells of a line where one side, and the other so much further down, are of one velocity, of each shift."""
     height, width = v.shape

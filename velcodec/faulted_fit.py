@@ -11,10 +11,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from . import fault_growth, faulted_search
+from .compiled import compiled
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faults import WALL, Faults, cells_beyond
@@ -296,7 +296,7 @@ def _likeliest(
     return cosines
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _edges(place: Any, depth: Any, count: int, target: Any, low: Any, high: Any) -> None:
     """Where each interface is in each column: between the cells above and below it that are fewest on a wrong side.
 

@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled, inlined
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .told import Tables, added_bits
@@ -47,7 +47,7 @@ def error_of(
     return float(_error(y, layers, basis, turned, sums, squares, curves, math.inf))
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sums(v: Any) -> Any:
     """A map (W, H) by its columns, and the running sums (W, H + 1) of each and of its squares."""
     turned = np.ascontiguousarray(v.T)
@@ -60,7 +60,7 @@ def _sums(v: Any) -> Any:
     return turned, sums, squares
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _curves(y: Any, first: int, layers: int, basis: Any, out: Any) -> int:
     """Interfaces (W, L - 1) of the stack whose numbers begin somewhere, the deepest from the top on, in cells.
 
@@ -88,7 +88,7 @@ def _curves(y: Any, first: int, layers: int, basis: Any, out: Any) -> int:
     return used
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _lines(y: Any) -> Any:
     """Of each line that does something, line 0 first: cosine, sine, offset, shift, and whether it is a wall."""
     told, count = np.zeros((faulted.LINES, 5)), 0
@@ -106,24 +106,24 @@ def _lines(y: Any) -> Any:
     return told[:count]
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _beyond(lines: Any, i: int, x: float, depth: float) -> float:
     """Cells that a place is beyond a line."""
     return float(x * lines[i, 0] + (depth - NATIVE / 2) * lines[i, 1] - lines[i, 2])
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _cells_to(away: float, lines: Any, i: int, cell: float) -> int:
     """Cells down to where a place is so far nearer to a line, or further from it."""
     return int(math.ceil(min(away / max(abs(lines[i, 1]), 1e-9) / cell, 1e6)))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _soft(t: float) -> float:
     return 1 / (1 + math.exp(-min(max(t, -30.0), 30.0)))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _layer(
     y: Any, first: int, used: int, curves: Any, stack: int, x: int, depth: float, width: float
 ) -> float:
@@ -137,7 +137,7 @@ def _layer(
     return value * faulted.VELOCITY
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _error(
     y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, limit: float
 ) -> float:
@@ -242,7 +242,7 @@ def _error(
     return error
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _searched(
     q: Any, v: Any, basis: Any, tables: Any, layers: int, sweeps: int, price: float, gain: float
 ) -> float:
@@ -295,7 +295,7 @@ def _searched(
     return error
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _partner(d: int, layers: int, waves: int, two: bool) -> Any:
     """A number to move with another one, or -1, and whether both ways.
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .decoders.cosines import NATIVE
 from .decoders.faulted import LINES
 from .grid import centres
@@ -70,7 +70,7 @@ def cells_beyond(line: NDArray[np.float64]) -> NDArray[np.float64]:
     return cells
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fill_sides(lines: Any, kinds: Any, throws: Any, inside: Any, shift: Any) -> None:
     """Fill in which cells (H, W) are the block's, and how far down each is shifted."""
     height, width = inside.shape

@@ -9,11 +9,11 @@ from importlib import resources
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from . import adaptive
 from .adaptive import BAD, ONE, blend, clip, code_bit, code_even, code_flag, code_signed, past_end
+from .compiled import compiled
 
 MAX_LAYERS = 64
 INPUTS, SLOT_BITS, WAYS = 8, 16, 5
@@ -45,7 +45,7 @@ def _primed() -> tuple[NDArray[Any], ...]:
     return model
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_head(io: Any, buffer: Any, model: Any, speed: int, count: int, whole: int) -> tuple[int, int]:
     """The number of layers, 1..64, and whether their values are integers within the file's range."""
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)
@@ -57,7 +57,7 @@ def code_head(io: Any, buffer: Any, model: Any, speed: int, count: int, whole: i
     return node - MAX_LAYERS + 1, whole
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_patterns(io: Any, buffer: Any, size: int, values: Any) -> None:
     """Values (L,) as the `size` bytes of each, most significant first, all as likely."""
     for i in range(len(values)):
@@ -67,7 +67,7 @@ def code_patterns(io: Any, buffer: Any, size: int, values: Any) -> None:
         values[i] = found
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, values: Any, coder: int) -> None:
     """Values (L,) in 0..span - 1, each other than the one before: do they rise, then as random draws.
 
@@ -115,7 +115,7 @@ def code_integers(io: Any, buffer: Any, model: Any, speed: int, span: int, value
             floor = values[i] + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _code_unsorted(io: Any, buffer: Any, span: int, values: Any) -> None:
     """Values (L,) in 0..span - 1, any but the one before as likely."""
     if span < 2:
@@ -128,7 +128,7 @@ def _code_unsorted(io: Any, buffer: Any, span: int, values: Any) -> None:
         values[i] = place + (1 if place >= before else 0)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _code_draw(io: Any, buffer: Any, span: int, values: Any) -> None:
     """Rising values (L,) in 0..span - 1, every set of them as likely: OpenFWI sorts what it draws."""
     floor = 0
@@ -151,7 +151,7 @@ def _code_draw(io: Any, buffer: Any, span: int, values: Any) -> None:
         floor = values[i] + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _draws_above(left: int, count: int, middle: int) -> int:
     """Of the draws of count numbers out of left, those with all at or above the middle one, in 1 / ALL."""
     share = ALL
@@ -160,7 +160,7 @@ def _draws_above(left: int, count: int, middle: int) -> int:
     return share
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _first_column(depths: Any, i: int, height: int, h: Any, coder: int) -> int:
     """Fill in the contexts (8,) of an interface's depth in the first column; the depth that it is coded from."""
     count = len(depths)
@@ -190,7 +190,7 @@ def _first_column(depths: Any, i: int, height: int, h: Any, coder: int) -> int:
     return int(above + before)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_depths(io: Any, buffer: Any, model: Any, speed: int, depths: Any, height: int, coder: int) -> None:
     """Depths (I, W) of interfaces in 0..height, each at or below the one above."""
     h, slots = np.zeros(INPUTS, np.int64), np.zeros(INPUTS, np.int64)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled, inlined
 from .decoders.cosines import NATIVE
 from .decoders.layered import VELOCITY, WIDTH
 from .told import Tables, added_bits
@@ -70,7 +70,7 @@ def within(
     _within(cosines, low, high, basis, relaxed, passes)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _within(cosines: Any, low: Any, high: Any, basis: Any, relaxed: float, passes: int) -> None:
     width, waves = basis.shape
     off = np.empty(width)
@@ -91,7 +91,7 @@ def _within(cosines: Any, low: Any, high: Any, basis: Any, relaxed: float, passe
                         cosines[i, k] += relaxed * off[x] * basis[x, k]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _searched(
     q: Any,
     values: Any,
@@ -178,7 +178,7 @@ def _searched(
     return float(off.sum())
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _rounds_alike(curves: Any, by: float, first: int, end: int, edge: float) -> bool:
     """Whether curves of a column may move, for all that its cells show."""
     for j in range(first, end):
@@ -189,7 +189,7 @@ def _rounds_alike(curves: Any, by: float, first: int, end: int, edge: float) -> 
     return True
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _column(values: Any, depths: Any, height: int, near: Any, curves: Any, edge: float) -> float:
     """Squared error of a column: its layers against those of curves, each cell by its centre."""
     count = len(values)
@@ -209,7 +209,7 @@ def _column(values: Any, depths: Any, height: int, near: Any, curves: Any, edge:
     return error + _blended(values, depths, height, near, curves, edge)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _blended(values: Any, depths: Any, height: int, near: Any, curves: Any, edge: float) -> float:
     """What the cells whose centres lie within the width of an edge add to the squared error of a column."""
     count, more, above = len(values), 0.0, -math.inf
@@ -227,7 +227,7 @@ def _blended(values: Any, depths: Any, height: int, near: Any, curves: Any, edge
     return more
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _cells(curve: float, height: int) -> int:
     """How many cell centres lie above a curve."""
     return max(0, min(height, math.ceil(curve)))

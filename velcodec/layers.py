@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from . import adaptive, layer_models, residual
 from .adaptive import BAD, byte_memory, code_byte, past_end
+from .compiled import compiled
 from .layer_models import MAX_LAYERS, SPEED, SPEED_1, code_depths, code_head, code_integers, code_patterns
 
 MAX_DEPTHS = 1 << 28  # of a block, interfaces times columns
@@ -57,7 +57,7 @@ def in_steps(layers: Layered, steps: NDArray[np.int64], code: int) -> Layered:
     return Layered(steps[np.append(differs, True)], layers.depths[differs], code)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _sort(labels: Any, order: Any, depths: Any) -> bool:
     """Fill in the labels from top to bottom and the interfaces' depths; False where columns disagree."""
     height, width = labels.shape
@@ -97,7 +97,7 @@ def draw(layers: Layered, height: int) -> NDArray[Any]:
     return out
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _places(depths: Any, height: int) -> Any:
     """Which layer each sample (H, W) is of, from the depths (L - 1, W) of interfaces, each at or below the last."""
     count, width = depths.shape

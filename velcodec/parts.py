@@ -3,11 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from . import adaptive
 from .adaptive import BAD, blend, code_flag, code_signed, past_end
 from .border import LIMIT
+from .compiled import compiled
 
 INPUTS, SLOT_BITS, SPEED = 5, 16, 6
 MAX_BITS = 24
@@ -19,7 +19,7 @@ def fresh() -> tuple[Any, ...]:
     return adaptive.memory(INPUTS, 1 << SLOT_BITS, 6)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_parts(io: Any, buffer: Any, model: Any, whole: Any, parts: Any, bits: int, mantissa: int) -> None:
     """Code the parts (H, W) of values, in 1/2^bits, given their wholes (H, W).
 

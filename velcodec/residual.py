@@ -8,10 +8,10 @@ The base is 0, or what a latent decodes to. Steps are `unit` x 2^(k / 8), with k
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .border import LIMIT
+from .compiled import compiled
 
 CODE_ZERO = 128  # code of k = 0
 ROOTS = (  # 2^(k / 8)
@@ -38,7 +38,7 @@ def quantise(values: NDArray[np.float64], step: float) -> NDArray[np.int64] | No
     return scaled.astype(np.int64) if np.abs(scaled).max() < LIMIT else None
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def within(values: Any, step: float, rms: float) -> bool:
     """Whether rounding values (H, W) to multiples of a step leaves at most this root mean square error."""
     most = rms * rms * values.size

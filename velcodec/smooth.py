@@ -7,12 +7,12 @@ the neighbours were predicted, how steep the map is, and where the neighbours li
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from . import adaptive
 from .adaptive import BAD, blend, clip, code_signed, past_end
 from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
+from .compiled import compiled
 
 SLOT_BITS = 18
 INPUTS, WAYS, SPEED = 10, 32, 5
@@ -27,7 +27,7 @@ def fresh() -> tuple[Any, ...]:
     return adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _level(v: int) -> int:
     """A size on a scale of four levels an octave."""
     if v < 8:
@@ -38,7 +38,7 @@ def _level(v: int) -> int:
     return 4 + 4 * k + ((v >> k) & 3)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
     """Code a map of integers (H, W) int64, or fill it in; `weights` (13,) of the neighbours and a constant."""
     height, width = q.shape

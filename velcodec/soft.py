@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from . import interfaces, layers
+from .compiled import compiled
 from .layers import Layered
 
 BROAD = 0.31  # cells: the Gaussian that the blur and the mean come to together
@@ -61,7 +61,7 @@ def _cells_apart(axis: NDArray[np.float64], cells: float) -> float:
     return float(axis[1] - axis[0]) / 2 * cells if len(axis) > 1 else cells
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def native(rows: Any, parts: int) -> Any:
     """Rows (H parts, W) to (H, W): twice the native ones, blurred and averaged in pairs, mirrored past the edges."""
     height, width = len(rows) // parts, rows.shape[1]

@@ -11,9 +11,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled, inlined
 from .layers import Layered
 from .soft import Soft, draw, native
 
@@ -95,7 +95,7 @@ def _supersequence(a: list[int], b: list[int]) -> list[int]:
     return out + a[i:] + b[j:]
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _embed(labels: Any, order: Any, depths: Any) -> None:
     """Fill in depths (L - 1, W): each column's runs as layers of the order, nearest to the column on the left."""
     height, width = labels.shape
@@ -203,13 +203,13 @@ def _shares(width: int, parts: int) -> NDArray[np.float64]:
     return np.ascontiguousarray(native(np.eye(width * parts), parts).T)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _course_bits(step: int) -> float:
     """About the bits of an interface that goes elsewhere than thought."""
     return 0.25 if step == 0 else 2.0 + 2.0 * np.log2(abs(step))
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _bits(depths: Any, i: int, x: int) -> float:
     """About the bits of the depth of an interface in a column: level, straight on, or as the one above goes."""
     if x == 0:
@@ -223,7 +223,7 @@ def _bits(depths: Any, i: int, x: int) -> float:
     return least
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _bits_near(depths: Any, i: int, j: int, x: int) -> float:
     """About the bits that hang on the depths of interfaces i .. j in a column."""
     total = 0.0
@@ -233,14 +233,14 @@ def _bits_near(depths: Any, i: int, j: int, x: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _least_bits(depths: Any, i: int, j: int, x: int) -> float:
     """What _bits_near can at least be."""
     count, width = depths.shape
     return 0.25 * (min(j + 2, count) - i) * (min(x + 3, width) - x)
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _error_near(off: Any, z: int, x: int) -> float:
     """The squared error about a cell, within the reach of a depth that moves by a cell or so."""
     total = 0.0
@@ -250,7 +250,7 @@ def _error_near(off: Any, z: int, x: int) -> float:
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _descend(
     off: Any, depths: Any, jumps: Any, steps: Any, shares: Any, down: int, across: int, price: float
 ) -> tuple[float, float]:
@@ -311,7 +311,7 @@ def _descend(
     return bits, (off**2).sum()
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _moved(
     off: Any,
     jump: float,

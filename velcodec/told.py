@@ -5,9 +5,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled, inlined
 from .decoders.cosines import factors
 from .grid import centres
 from .prior import Prior
@@ -60,14 +60,14 @@ def basis(width: int, waves: int) -> NDArray[np.float64]:
     return across
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def added_bits(tables: Any, d: int, old: int, new: int) -> float:
     """Bits more that number d takes as another integer."""
     at = tables.start[d] - tables.low[d]
     return float(tables.bits[at + new] - tables.bits[at + old])
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _total(tables: Any, q: Any) -> float:
     total = 0.0
     for d in range(len(q)):

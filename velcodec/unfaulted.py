@@ -4,9 +4,9 @@ import math
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from .compiled import compiled
 from .faults import NONE, Faults, fill_sides
 from .told import basis
 
@@ -53,7 +53,7 @@ def tracked(v: NDArray[np.float64], f: Faults, waves: int) -> NDArray[np.float64
     return folds
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
     """Squared error of the best map whose unfaulted, unfolded rows are of one velocity each."""
     height, width = v.shape
@@ -75,7 +75,7 @@ def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
     return float(error)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _best(v: Any, inside: Any, shift: Any, moves: Any, fold: Any, two: bool, reach: int) -> Any:
     """The least squared error over shifts, by whole cells, of the cells that move; which shift that is."""
     height, width = v.shape
@@ -106,7 +106,7 @@ def _best(v: Any, inside: Any, shift: Any, moves: Any, fold: Any, two: bool, rea
     return best, at
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _descend(v: Any, lines: Any, kinds: Any, throws: Any, movable: Any, two: bool, fold: Any) -> float:
     """Move angles, offsets and shifts one by one, by less and less; the squared error."""
     inside, shift = np.empty(v.shape, np.uint8), np.empty(v.shape)
@@ -138,7 +138,7 @@ def _descend(v: Any, lines: Any, kinds: Any, throws: Any, movable: Any, two: boo
     return float(best)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def _track(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> None:
     """Fill in how far down the layers of each stack go from column to column, where no line is between."""
     height, width = v.shape
@@ -148,12 +148,16 @@ def _track(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> None:
             for k in range(2 * STEEPEST + 1):
                 down = (k + 1) // 2 * (1 if k % 2 else -1)
                 count, error = 0, 0.0
-                for z in range(max(0, -down), min(height, height - down)):
+                first, end = max(0, -down), min(height, height - down)
+                most = (best - LESS) * (end - first) - COSTS
+                for z in range(first, end):
                     if two and inside[z, x] != stack:
                         continue
+                    if error >= most:
+                        break
                     if inside[z, x] == inside[z + down, x + 1] and shift[z, x] == shift[z + down, x + 1]:
                         count += 1
                         error += min(abs(v[z, x] - v[z + down, x + 1]), UNLIKE)
-                if count >= FEWEST and (error + COSTS) / count < best - LESS:
+                if count >= FEWEST and error < most and (error + COSTS) / count < best - LESS:
                     best, at = (error + COSTS) / count, down
             fold[stack, x + 1] = fold[stack, x] + at
