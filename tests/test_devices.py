@@ -1,5 +1,6 @@
 """What is chosen for devices that are not here, and workers that take several in turn."""
 
+import os
 import threading
 from pathlib import Path
 
@@ -91,6 +92,18 @@ def test_blocks_that_cannot_be(tmp_path: Path, block: int) -> None:
     with pytest.raises(velcodec.UsageError, match="1 to 4096 maps"):
         archiving.archive(shards, tmp_path / "a.vlz", Options(Request(), block=block))
     assert [p.name for p in tmp_path.iterdir()] == ["model1.npy"]
+
+
+def test_workers_have_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For arithmetic too, unless the environment says otherwise; that of this process stays."""
+    for name in workers.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MKL_NUM_THREADS", "3")
+    with workers.team(2) as two:
+        found = [dict(two.map(os.getenv, [(name,)]))[0] for name in workers.THREADS]
+        assert dict(two.map(eval, [("__import__('torch').get_num_threads()",)])) == {0: 1}
+    assert found == ["1", "1", "3"]
+    assert [os.getenv(name) for name in workers.THREADS] == [None, None, "3"]
 
 
 def test_tasks_are_done_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ from .errors import VelcodecError
 
 Result = TypeVar("Result")
 AHEAD = 2  # tasks a worker, given out before they are needed
+# What numpy's and torch's libraries take their number of threads from. Idle ones of OpenBLAS keep a core busy.
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 PER_GPU = 4  # workers: while one computes there, others read, code and write
 
 
@@ -97,14 +99,27 @@ def team(workers: int) -> Iterator[Processes]:
     for number in range(workers):
         numbers.put(number)
     pool = ProcessPoolExecutor(workers, context, _begin, (numbers,))
+    with _a_thread_each():
+        try:
+            yield Processes(pool, workers)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.kill()
+            raise
+        pool.shutdown()
+
+
+@contextmanager
+def _a_thread_each() -> Iterator[None]:
+    """Processes that are started now have one thread for arithmetic, unless the environment says otherwise."""
+    unset = [name for name in THREADS if name not in os.environ]
+    os.environ.update(dict.fromkeys(unset, "1"))
     try:
-        yield Processes(pool, workers)
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
-            child.kill()
-        raise
-    pool.shutdown()
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
 
 
 _number = 0  # of this worker in its team
