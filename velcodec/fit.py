@@ -43,7 +43,8 @@ LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
 # NMSE (30 and 43 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 5e-5
 PATIENT = STEPS[5]  # steps from which on faults are looked at longer, and the network tried all the same
-GLIMPSE = 3  # every so many rows and columns tell, without a search, whether the network draws a map well
+GLIMPSE = 3  # every so many rows and columns tell whether the network draws a map well
+IN_SIGHT = 1.0  # of log NMSE (4 dB) past a PSNR, on those, where it certainly does not
 
 
 @dataclass(frozen=True)
@@ -218,16 +219,19 @@ def _groups_for(codebook: Codebook, aim: Aim) -> list[list[int]]:
 
 def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], aim: Aim) -> Tensor:
     """Table sets (B,) of the coarsest step that keeps a PSNR, or of the finest; of the first step without one."""
-    table = _cheapest(z, codebook, groups[0])
     if aim.psnr is None:
-        return table
-    short = torch.ones(len(z), dtype=torch.bool, device=z.device)
-    for group in groups:
-        table[short] = _cheapest(z[short], codebook, group)
-        log_nmse = measured(v[short], z[short], table[short], codebook).log_nmse
-        short[short.clone()] = log_nmse > torch.log(aim.some(short).nmse())
-        if not bool(short.any()):
+        return _cheapest(z, codebook, groups[0])
+    table = _cheapest(z, codebook, groups[-1])
+    goal = torch.log(aim.nmse())
+    glimpse = measured(v, z, table, codebook, GLIMPSE).log_nmse
+    short = torch.nonzero(glimpse < goal + IN_SIGHT)[:, 0]  # for others no step is fine enough
+    for group in groups[:-1]:
+        if not len(short):
             break
+        tables = _cheapest(z[short], codebook, group)
+        reached = measured(v[short], z[short], tables, codebook).log_nmse <= goal[short]
+        table[short[reached]] = tables[reached]
+        short = short[~reached]
     return table
 
 
