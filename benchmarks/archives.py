@@ -4,9 +4,9 @@
 
 Shards are of 500 maps, of OpenFWI's ten families in turn: one of synth.py of each, and copies of these that are
 mirrored and shifted in velocity, so that no two are alike. `velcodec archive` runs in a process of its own. Memory is
-the most that it and its workers hold at a time (proportional set size, looked at ten times a second); cores busy are
-the processor time of all of them over the wall time. With --keep the largest archive and its shards stay, for
-benchmarks/reading.py.
+the most that it and its workers hold at a time (proportional set size, looked at every second: ten times a second took
+a quarter of a core); cores busy are the processor time of all of them over the wall time. With --keep the largest
+archive and its shards stay, for benchmarks/reading.py.
 
 The table is printed and kept as results/archives-VERSION.json, with a projection to all of OpenFWI.
 """
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ MAPS = 500
 OPENFWI = 470_000  # maps of the ten families
 WORKERS = 32  # of the cluster that is projected to
 SEED = 515_000
+LOOK = 1.0  # seconds from one look at the memory to the next
 
 
 def write_shards(folder: Path, count: int) -> int:
@@ -83,9 +85,10 @@ def archived(shards: Path, output: Path, effort: int) -> dict[str, float]:
     ]
     before, begun, most = os.times(), time.perf_counter(), 0
     run = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    while run.poll() is None:
+    while run.returncode is None:
         most = max(most, held(run.pid))
-        time.sleep(0.1)
+        with suppress(subprocess.TimeoutExpired):
+            run.wait(LOOK)
     if run.returncode:
         raise SystemExit(f"velcodec archive ended with {run.returncode}")
     after = os.times()

@@ -90,8 +90,8 @@ def command(
     except velcodec.VersionError:
         raise  # nothing is known to be wrong with the file
     except velcodec.FormatError as error:
-        help = f"restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
-        raise Stop(f"verify failed: {one_line(error)}; {help}", FAILED) from error
+        advice = f"restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
+        raise Stop(f"verify failed: {one_line(error)}; {advice}", FAILED) from error
     click.echo(f"{file}: {plural(count, 'map')}, every section whole, every map decoded")
     if measured is not None:
         _print(measured, header.units)

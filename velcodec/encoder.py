@@ -25,9 +25,7 @@ from .request import Request
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
 QUICK = 2  # effort up to which time counts more than some bytes
 CHEAP_QUICK = 0.015  # CHEAP at those efforts
-SMOOTH_LEEWAY = (
-    0.985  # and what "smooth" may take more than "edges", which is read in twice to three times the time
-)
+SMOOTH_LEEWAY = 0.985  # there, of the bytes of "smooth", which is read in half the time that "edges" takes
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 SOFT_ENOUGH = 3  # effort up to which soft layers are not tried as latents: that takes much longer
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
