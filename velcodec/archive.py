@@ -230,7 +230,13 @@ class Archive:
                 maps = self._native(entry, grid, where) if native else None
                 out[places] = self._decoded(entry, own, grid, where) if maps is None else maps[own]
 
-            side_by_side(fill, list(self.stored.by_block(rows)))
+            left = []
+            for entry, places in self.stored.by_block(rows):
+                if native and self._has_native(entry, where):  # a thread would take longer
+                    fill(entry, places)
+                else:
+                    left.append((entry, places))
+            side_by_side(fill, left)
             return out
         for i, row in enumerate(rows):
             out[i] = self._assembled(row, grid, where)
@@ -242,9 +248,14 @@ class Archive:
         wanted = [(row, grid) for row in rows]
         return np.stack(decode_records(records, wanted, self.header, self._codebook, where))
 
+    def _has_native(self, entry: Entry, where: str) -> bool:
+        """Whether all maps of a block are kept."""
+        with self._lock:
+            return self._kept.get(_native_key(entry, where)) is not None
+
     def _native(self, entry: Entry, grid: Grid, where: str) -> NDArray[Any] | None:
         """All maps of a block on the native grid, (n, H, W), kept; None at first, or for more than memory holds."""
-        key = entry.first, NATIVE, where
+        key = _native_key(entry, where)
         if entry.count * math.prod(self.map_shape) * self.dtype.itemsize > self.keep:
             return None
         with self._lock:
@@ -394,6 +405,11 @@ class Archive:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _native_key(entry: Entry, where: str) -> tuple[int, str, str]:
+    """What the maps of a block, decoded on some device, are kept under."""
+    return entry.first, NATIVE, where
 
 
 _open: weakref.WeakSet[Archive] = weakref.WeakSet()
