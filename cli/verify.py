@@ -74,6 +74,7 @@ def command(
     """
     waves.check_options(waveform, against, waveform_picture, waveform_maps)
     import velcodec
+    from velcodec import container
 
     compared: list[waves.Compared] = []
     try:
@@ -90,8 +91,9 @@ def command(
     except velcodec.VersionError:
         raise  # nothing is known to be wrong with the file
     except velcodec.FormatError as error:
-        advice = f"restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
-        raise Stop(f"verify failed: {one_line(error)}; {advice}", FAILED) from error
+        advice = f"; restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
+        other = container.NO_VLZ in str(error)  # nothing to be saved
+        raise Stop(f"verify failed: {one_line(error)}{'' if other else advice}", FAILED) from error
     click.echo(f"{file}: {plural(count, 'map')}, every section whole, every map decoded")
     if measured is not None:
         _print(measured, header.units)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import velcodec
-from velcodec import compression, encoder, metrics, modes, synth
+from velcodec import compression, container, encoder, metrics, modes, synth
 from velcodec.request import Request
 
 from .conftest import real_maps
@@ -315,3 +315,20 @@ def test_the_encoder_looks_for_latents_where_they_may_pay(
 
     compressed(synth.generate("FlatVel_A", 20, seed=3), effort=3)
     assert not called
+
+
+def test_textures_are_read_fast_at_low_efforts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where bytes hardly differ the model that is read faster is taken; higher efforts count bytes alone."""
+    maps = synth.generate("Style_B", 3, seed=4)
+
+    def kinds(effort: int) -> list[int]:
+        velcodec.compress(maps, tmp_path / "a.vlz", psnr=38, effort=effort, overwrite=True)
+        with velcodec.open(tmp_path / "a.vlz") as archive:
+            return [int(kind) for kind in archive.looked.kinds]
+
+    before = kinds(3)
+    monkeypatch.setattr(encoder, "SMOOTH_LEEWAY", 0.1)
+    assert kinds(0) == [container.KIND_SMOOTH] * 3
+    assert kinds(3) == before
+    monkeypatch.setattr(encoder, "SMOOTH_LEEWAY", 10.0)
+    assert container.KIND_SMOOTH not in kinds(0)

@@ -151,7 +151,8 @@ def test_wrong_use_is_one_line_and_code_2(tmp_path, monkeypatch, args, message):
 @pytest.mark.parametrize("command", ["info", "verify", "decompress", "plot"])
 def test_a_file_that_is_no_vlz(made, tmp_path, command):
     args = {"decompress": [tmp_path / "o.npy"], "plot": ["-o", tmp_path / "o.png"]}.get(command, [])
-    assert "not a .vlz file" in bad(command, made / "maps.npy", *args, code=1 if command == "verify" else 2)
+    text = bad(command, made / "maps.npy", *args, code=1 if command == "verify" else 2)
+    assert text.endswith("maps.npy: not a .vlz file")
     assert files(tmp_path) == []
 
 
@@ -443,7 +444,7 @@ def test_verify_of_a_damaged_file_fails(made, tmp_path, name):
         text = bad("verify", target, code=1)
         assert text.startswith(f"velcodec: verify failed: {target}: ")
         assert text.count(f"{target}: ") == 1
-        assert f"velcodec repair {target} " in text
+        assert (f"velcodec repair {target} " in text) == (at > 0)  # nothing can be saved of nothing
 
 
 # plot

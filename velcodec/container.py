@@ -130,6 +130,9 @@ def pack_prologue(required: int = 0) -> bytes:
     return PROLOGUE.pack(SIGNATURE, FORMAT_VERSION, required, 0, 0)
 
 
+NO_VLZ = "not a .vlz file"
+
+
 def unpack_prologue(data: bytes) -> int:
     """The required features that the first 16 bytes state.
 
@@ -137,9 +140,7 @@ def unpack_prologue(data: bytes) -> int:
     """
     if len(data) < PROLOGUE.size or data[:8] != SIGNATURE:
         damaged = data[:4] == SIGNATURE[:4]
-        raise FormatError(
-            "the file's first bytes are damaged (a text-mode transfer?)" if damaged else "not a .vlz file"
-        )
+        raise FormatError("the file's first bytes are damaged (a text-mode transfer?)" if damaged else NO_VLZ)
     _, version, required, optional, zero = PROLOGUE.unpack_from(data)
     if readable(version, required) == "no":
         raise VersionError(
