@@ -299,3 +299,13 @@ def test_tables_of_one_integer_take_no_frequencies(book: Codebook) -> None:
     short = {**book.tensors, "prior.frequency": book.tensors["prior.frequency"][:-3]}
     with pytest.raises(velcodec.CodebookError):
         velcodec.prior.Prior.of_tensors(short)
+
+
+def test_the_default_codebook_draws_folded_layers_all_but_exactly() -> None:
+    book = load_codebook()
+    maps = normal("CurveVel_B", 12, 77)
+    latents = fit_latents(maps, book, CPU, 1)
+    psnr = psnr_of(maps, book, latents.rounded(book)[1])
+    assert np.median(psnr) > 40
+    reached = fit_latents(maps, book, CPU, 1, psnr=np.full(12, 38.0))
+    assert (psnr_of(maps, book, reached.rounded(book)[1]) >= 38).mean() >= 0.75

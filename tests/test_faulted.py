@@ -247,3 +247,15 @@ def test_another_codebook_takes_the_faults_over(book: Codebook) -> None:
         assert made.prior.step[new] == book.prior.step[old]
         np.testing.assert_array_equal(made.prior.low[new], book.prior.low[old])
         assert all((made.prior.table(new, d) == book.prior.table(old, d)).all() for d in (0, 1, 4, 9, 500))
+
+
+def test_coarse_steps_are_searched_for_a_psnr() -> None:
+    """From where their rounded numbers are still short of it."""
+    book, maps = load_codebook(), normal("FlatFault_B", 8, 77)
+    fit = fit_latents(maps, book, CPU, 3, psnr=np.full(8, 30.0))
+    _, latents, size = fit.rounded(book)
+    restored = sample(book, latents, make_grid((70, 70)), CPU)
+    psnr = 10 * np.log10(np.ptp(maps, axis=(1, 2)) ** 2 / ((restored - maps) ** 2).mean((1, 2)))
+    assert (psnr >= 30).mean() >= 0.75
+    assert (book.prior.step[fit.table] >= 2).mean() >= 0.75
+    assert size.mean() < 28

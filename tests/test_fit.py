@@ -40,7 +40,7 @@ def quality(
 
 
 def test_efforts_pay(maps: NDArray[np.float32]) -> None:
-    """Of what the network draws; openfwi-2d-v2 tells these faults by lines, which more effort hardly betters."""
+    """Of what the network draws; those since tell these faults by lines, which more effort hardly betters."""
     book = velcodec.load_codebook("openfwi-2d-v1")
     cost = []
     for effort in (0, 2, 5):

@@ -28,6 +28,7 @@ from .tables import Mass, always, trimmed
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
 HEAVY = 50_000  # numbers of a tensor of the encoder network that is kept in int8
 FAULTS_RARE = 3  # of 65536, at the ends of the faulted decoder's tables
+WAVES = 40  # of an interface of layers, with and without faults: fewer leave columns that do not round to its depth
 LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
 
 
@@ -51,7 +52,8 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     card = copy.deepcopy(book.card)
     kept, rest = _silent(book)
     decoding = card["decoding"]
-    options = {"latent": LATENT, "warp": {**decoding["options"], "latent": len(kept)}, "layered": {}}
+    warp = {**decoding["options"], "latent": len(kept)}
+    options = {"latent": LATENT, "warp": warp, "layered": {"waves": WAVES}}
     card["decoding"] = {**decoding, "decoder": "choice", "options": options}
     card["encoder"] = {**(card["encoder"] or {}), "latent": len(kept)}
     cosines = CosineDecoder(LATENT - 1)
@@ -61,40 +63,63 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     steps, sets = book.prior.step.tolist(), _network_sets(book.prior, kept)
     made = [cosine_tables.table_sets(cosines, k.maps, k.numbers, k.steps, k.classes) for k in kinds]
     made.append(
-        told_tables.table_sets(layered_tables.kinds(layered, LayeredDecoder()), LATENT, LAYERS, book.rate)
+        told_tables.table_sets(
+            layered_tables.kinds(layered, LayeredDecoder(waves=WAVES)), LATENT, LAYERS, book.rate
+        )
     )
     for more, masses in made:
         steps += more
         sets += masses
-    return Codebook({**tensors, **trimmed(prior.build(np.array(steps, np.float32), sets)).tensors()}, card)
+    return Codebook({**tensors, **trimmed(_built(steps, sets)).tensors()}, card)
+
+
+def with_layers(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
+    """A choice codebook with the layered decoder beside its other parts, or in place of the one that it had.
+
+    Args:
+        maps: normalised training maps (n, 70, 70); those that are not layered are passed over.
+        without: table sets that are left out, those of the decoder before among them.
+    """
+    kinds = layered_tables.kinds(maps, LayeredDecoder(waves=WAVES))
+    steps, masses = told_tables.table_sets(kinds, book.latent, LAYERS, book.rate)
+    return _joined(book, _kept(book, without), trimmed(_built(steps, masses)), "layered", {"waves": WAVES})
 
 
 def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
-    """A choice codebook with the faulted decoder beside its other parts.
+    """A choice codebook with the faulted decoder beside its other parts, or in place of the one that it had.
 
     Args:
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
-        without: table sets that are left out.
+        without: table sets that are left out, those of the decoder before among them.
     """
-    kinds = faulted_tables.kinds(maps, FaultedDecoder())
+    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES))
     steps, masses = told_tables.table_sets(kinds, book.latent, FAULTS, book.rate)
-    kept = prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
-    return _joined(book, kept, trimmed(prior.build(np.array(steps, np.float32), masses), FAULTS_RARE), {})
+    tables = trimmed(_built(steps, masses), FAULTS_RARE)
+    return _joined(book, _kept(book, without), tables, "faulted", {"waves": WAVES})
 
 
 def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
     """A choice codebook with the faulted decoder of another one, which knows nothing of networks."""
     options = other.card["decoding"]["options"]["faulted"]
-    return _joined(book, book.prior, prior.some(other.prior, other.faulted_tables), options)
+    return _joined(book, book.prior, prior.some(other.prior, other.faulted_tables), "faulted", options)
 
 
-def _joined(book: Codebook, tables: Prior, more: Prior, options: dict[str, Any]) -> Codebook:
-    """A choice codebook with tables of its own and those of a faulted decoder of some options.
+def _built(steps: Sequence[float], masses: list[list[Mass]]) -> Prior:
+    return prior.build(np.array(steps, np.float32), masses)
+
+
+def _kept(book: Codebook, without: Sequence[int]) -> Prior:
+    """The tables of a codebook but for some sets."""
+    return prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
+
+
+def _joined(book: Codebook, tables: Prior, more: Prior, part: str, options: dict[str, Any]) -> Codebook:
+    """A choice codebook with tables of its own and those of one part, a decoder of some options.
 
     Its encoder network is kept in int8: where a search starts may be rough, and this makes room for the tables.
     """
     card = copy.deepcopy(book.card)
-    card["decoding"]["options"]["faulted"] = options
+    card["decoding"]["options"][part] = options
     networks = {k: v for k, v in book.tensors.items() if not k.startswith("prior.")}
     tensors = {**in_bytes(networks, "encoder.", HEAVY), **prior.joined(tables, more).tensors()}
     return Codebook(tensors, card)

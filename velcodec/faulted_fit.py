@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from . import fault_growth, faulted_search
 from .compiled import compiled
+from .curves import bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faults import WALL, Faults, cells_beyond
@@ -27,6 +28,8 @@ FEWEST = 3  # cells of a layer
 AWAY = 5  # cells across within which a plateau has no border where traces of faults are looked for
 SOFT_EDGE = 0.175  # cells: the width of a sigmoid as soft as the edges of OpenFWI's smoothed faults
 ENOUGH = 3e-4  # NMSE of flat layers past which folded ones are not looked for
+ROUGH, ROUGH_WAVES = 1.0, 24  # step from which on interfaces are told roughly, and by how many cosines
+HELD = 0.25  # cells that fine interfaces are held off the centres of cells on their other side
 SCORED_WAVES = 14  # of an interface, as faults are compared
 WAYS = 3  # to see a map that are searched, at most
 FINE = 0.25  # step at which faults are compared
@@ -62,10 +65,14 @@ class Plateaus:
 
 @dataclass(frozen=True)
 class FaultedMap:
-    """A map (70, 70) as numbers (N,) of a latent in units, not rounded; of stacks each value is by itself."""
+    """A map (70, 70) as numbers (N,) of a latent in units, not rounded; of stacks each value is by itself.
+
+    `rough` are those for coarse steps.
+    """
 
     v: NDArray[np.float64]
     numbers: NDArray[np.float64]
+    rough: NDArray[np.float64]
     decoder: faulted.FaultedDecoder
 
     @property
@@ -75,9 +82,10 @@ class FaultedMap:
     def rounded(self, step: float) -> NDArray[np.int64]:
         """The integers (N,) nearest, those of a stack told by their differences from the rounded ones above."""
         layers, waves = self.decoder.layers, self.decoder.waves
-        q = np.rint(self.numbers / step).astype(np.int64)
+        numbers = self.rough if step >= ROUGH else self.numbers
+        q = np.rint(numbers / step).astype(np.int64)
         for first in (faulted.HEAD, faulted.HEAD + self.decoder.stack):
-            velocities = self.numbers[first : first + layers]
+            velocities = numbers[first : first + layers]
             count = int(np.flatnonzero(velocities != velocities[-1]).max(initial=-1)) + 2
             for begin, size, many in (
                 (0, 1, layers),
@@ -87,7 +95,7 @@ class FaultedMap:
                 own = q[first + begin : first + begin + size * many].reshape(many, size)
                 own[:] = np.diff(own, axis=0, prepend=0)
                 own[count - (begin > 0) :] = 0
-        q[FLAGS] = np.sign(self.numbers[FLAGS])
+        q[FLAGS] = np.sign(numbers[FLAGS])
         return q
 
     def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
@@ -108,7 +116,9 @@ def faulted_maps(v: NDArray[np.float32], decoder: faulted.FaultedDecoder) -> lis
         for f in fault_growth.find(
             own.values[own.labels], own.labels, _traces(own) if p.soft else None, score, enough
         ):
-            told = FaultedMap(p.v, _numbers(own, f, decoder, decoder.waves), decoder)
+            rough = _numbers(own, f, decoder, min(ROUGH_WAVES, decoder.waves))
+            fine = rough if p.soft or not f.fold.any() else _numbers(own, f, decoder, decoder.waves, True)
+            told = FaultedMap(p.v, fine, rough, decoder)
             found.append((_error(told) * (FOLDS_COST if f.fold.any() else 1), told))
     return [told for _, told in sorted(found, key=lambda one: one[0])][:WAYS]
 
@@ -168,7 +178,8 @@ def _traces(p: Plateaus) -> NDArray[np.bool_]:
 
 def _score(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder) -> float:
     """The squared error of a map drawn with some faults."""
-    return _error(FaultedMap(p.v, _numbers(p, f, decoder, SCORED_WAVES), decoder))
+    y = _numbers(p, f, decoder, SCORED_WAVES)
+    return _error(FaultedMap(p.v, y, y, decoder))
 
 
 def _error(own: FaultedMap) -> float:
@@ -176,8 +187,14 @@ def _error(own: FaultedMap) -> float:
     return faulted_search.error_of(y, own.v, basis(NATIVE, own.decoder.waves), own.decoder.layers)
 
 
-def _numbers(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder, waves: int) -> NDArray[np.float64]:
-    """Numbers (N,) of a latent in units, not rounded, of a map with some faults."""
+def _numbers(
+    p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder, waves: int, held: bool = False
+) -> NDArray[np.float64]:
+    """Numbers (N,) of a latent in units, not rounded, of a map with some faults.
+
+    Args:
+        held: interfaces go between the cells over and under them, where any do.
+    """
     inside, shift = f.sides()
     y = np.zeros(decoder.latent)
     y[faulted.SOFT] = SOFT_EDGE / faulted.SOFTNESS if p.soft else 0
@@ -201,6 +218,7 @@ def _numbers(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder, waves: int
             np.where(own, p.labels, -1),
             depth,
             waves if f.fold[stack].any() else 1,
+            held,
             decoder,
         )
     if p.filled is not None and not f.two and f.kinds.any():
@@ -224,6 +242,7 @@ def _put(
     labels: NDArray[np.int64],
     depth: NDArray[np.float64],
     waves: int,
+    held: bool,
     decoder: faulted.FaultedDecoder,
 ) -> None:
     """Put a stack's numbers in their place: layers in an order, as labels of its cells show them; others are -1."""
@@ -233,15 +252,19 @@ def _put(
     n = max(len(order) - 1, 0)
     target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
     _edges(place, depth, n, target, low, high)
-    curves = _likeliest(target, low, high, min(waves, decoder.waves))
+    waves = min(waves, decoder.waves)
+    cosines = _likeliest(target, low, high, waves)
+    if held:
+        room = np.minimum(HELD, np.where(np.isfinite(high - low), (high - low) / 2, HELD))
+        bring_within(cosines, low + room, high - room, basis(NATIVE, waves))
     first, layers = faulted.HEAD + stack * decoder.stack, decoder.layers
     values = p.values[order] if order else np.zeros(1)
     y[first : first + layers] = (
         np.append(values, np.full(layers - len(values), values[-1])) / faulted.VELOCITY
     )
-    y[first + layers :][:n] = curves[:, 0] / (faulted.DEPTH * NATIVE**0.5)
+    y[first + layers :][:n] = cosines[:, 0] / (faulted.DEPTH * NATIVE**0.5)
     shapes = y[first + 2 * layers - 1 :][: (layers - 1) * (decoder.waves - 1)].reshape(layers - 1, -1)
-    shapes[:n, : curves.shape[1] - 1] = curves[:, 1:] / faulted.WAVE
+    shapes[:n, : waves - 1] = cosines[:, 1:] / faulted.WAVE
 
 
 def _fill(y: NDArray[np.float64], p: Plateaus, cells: NDArray[np.bool_], f: Faults) -> None:

@@ -17,8 +17,8 @@ from .told_tables import Kind
 KINDS = (
     (True, False, False, (0.25, 0.5, 1.0, 2.0, 4.0)),
     (True, False, True, (0.25, 0.5, 1.0, 2.0)),
-    (False, True, False, (0.5, 1.0, 2.0, 4.0)),
-    (False, True, True, (0.5, 1.0, 2.0)),
+    (False, True, False, (0.25, 0.5, 1.0, 2.0, 4.0)),
+    (False, True, True, (0.25, 0.5, 1.0, 2.0)),
 )
 FEWEST = 20  # maps of a kind
 FARTHEST = 36.0 / DEPTH  # 36 cells: shifts of real maps of two stacks, of which synthetic ones have too few

@@ -55,42 +55,6 @@ class Outline:
         )
 
 
-def within(
-    cosines: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    basis: NDArray[np.float64],
-    relaxed: float,
-    passes: int,
-) -> None:
-    """Bring interfaces (L - 1, K) between bounds (L - 1, W), in place, by projections onto the curves that are.
-
-    Gubin, Polyak, Raik, "The method of projections for finding the common point of convex sets", 1967.
-    """
-    _within(cosines, low, high, basis, relaxed, passes)
-
-
-@compiled
-def _within(cosines: Any, low: Any, high: Any, basis: Any, relaxed: float, passes: int) -> None:
-    width, waves = basis.shape
-    off = np.empty(width)
-    for i in range(len(cosines)):
-        for _ in range(passes):
-            worst = 0.0
-            for x in range(width):
-                curve = 0.0
-                for k in range(waves):
-                    curve += cosines[i, k] * basis[x, k]
-                off[x] = min(max(curve, low[i, x]), high[i, x]) - curve
-                worst = max(worst, abs(off[x]))
-            if worst == 0:
-                break
-            for x in range(width):
-                if off[x] != 0:
-                    for k in range(waves):
-                        cosines[i, k] += relaxed * off[x] * basis[x, k]
-
-
 @compiled
 def _searched(
     q: Any,

@@ -23,6 +23,8 @@ FIRST_SWEEPS = 2  # over the numbers of a map, that show which way to tell it is
 DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
 PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squared error that a PSNR allows
 PRICED_SWEEPS = 6  # at each
+HOPE = 4.0  # times the squared error allowed, from which a search may come down to it
+TRIES = 3  # times as many ways and step sizes are searched as are to reach a PSNR
 SAFETY = 0.98  # of that error: edges are not quite crisp
 
 
@@ -34,7 +36,7 @@ class Part:
         numbers: N.
         tables: its table sets.
         ways: the ways to tell a normalised map (H, W), none where it cannot be told.
-        looks: ways and step sizes that are searched where no PSNR is asked for, and where one is.
+        looks: ways and step sizes that are searched where no PSNR is asked for, and that are to reach one that is.
         sweeps: over the numbers of a map, at most.
     """
 
@@ -103,7 +105,8 @@ def _candidates(
     goal: float | None,
 ) -> Iterator[Start]:
     """Integers of a map, rounded or, with sweeps, searched, with what they cost."""
-    starts = sorted(_rounded(ways, sets, rate, scale, goal), key=lambda start: start.cost)
+    hoped = HOPE * goal if sweeps and goal is not None else goal
+    starts = sorted(_rounded(ways, sets, rate, scale, hoped), key=lambda start: start.cost)
     if not sweeps:
         yield from starts
     elif goal is None:
@@ -116,11 +119,12 @@ def _candidates(
         best = min((moved(start, FIRST_SWEEPS) for start in starts[:looks]), key=lambda start: start.cost)
         yield moved(best, sweeps - FIRST_SWEEPS)
     else:
-        limit, least = goal * scale, min(sets[start.which].total(start.q) for start in starts)
-        for place, start in enumerate(starts[:looks]):
+        limit, least, reached = goal * scale, min(sets[start.which].total(start.q) for start in starts), 0
+        for start in starts[: TRIES * looks]:
             tables = sets[start.which]
-            if place and tables.total(start.q) > DEAR * least:
+            if reached and tables.total(start.q) > DEAR * least:
                 continue
+            within = False
             for share in PRICES:  # from where the last left off, cheaper and cheaper
                 error = start.told.searched(start.q, tables, PRICED_SWEEPS, share * limit, 0.0)
                 yield start._replace(
@@ -128,6 +132,10 @@ def _candidates(
                 )
                 if error > limit:
                     break
+                within = True
+            reached += within
+            if reached == looks:
+                break
 
 
 def _rounded(
