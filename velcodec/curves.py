@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import compiled
+from .compiled import compiled, inlined
 from .decoders.cosines import NATIVE
 
 FOLD, DRIFT = 30.0, 3.0  # cells: spread of a fold's cosines, and of what each interface adds
@@ -55,10 +55,20 @@ def bring_within(
     _bring_within(cosines, low, high, basis, weight, PROJECTIONS)
 
 
+@inlined
+def _drawn(cosines: Any, turned: Any, curve: Any) -> None:
+    """An interface (W,) of some cosines (K,) by the waves (K, W), one after another: columns go side by side."""
+    curve[:] = 0
+    for k in range(len(turned)):
+        for x in range(len(curve)):
+            curve[x] += cosines[k] * turned[k, x]
+
+
 @compiled
 def _likeliest(cosines: Any, low: Any, high: Any, basis: Any, fold: Any, drift: Any, passes: int) -> None:
     width, waves = basis.shape
-    inside, force, pulled = np.zeros(width), np.zeros(width), np.zeros(waves)
+    turned = np.ascontiguousarray(basis.T)
+    inside, force, curve, pulled = np.zeros(width), np.zeros(width), np.zeros(width), np.zeros(waves)
     for i in range(len(cosines)):
         stiff = drift if i else fold
         above = cosines[i - 1].copy() if i else np.zeros(waves)
@@ -71,11 +81,9 @@ def _likeliest(cosines: Any, low: Any, high: Any, basis: Any, fold: Any, drift: 
                 depth += (low[i, x] + high[i, x]) / 2
         if seen:
             above[0] = depth / seen / basis[0, 0]
+        _drawn(above, turned, curve)
         for x in range(width):
-            curve = 0.0
-            for k in range(waves):
-                curve += above[k] * basis[x, k]
-            inside[x] = min(max(curve, low[i, x]), high[i, x])
+            inside[x] = min(max(curve[x], low[i, x]), high[i, x])
         for _ in range(passes):
             pulled[:] = 0
             for x in range(width):
@@ -84,14 +92,12 @@ def _likeliest(cosines: Any, low: Any, high: Any, basis: Any, fold: Any, drift: 
                     pulled[k] += to * basis[x, k]
             for k in range(waves):
                 own[k] = (stiff[k] * above[k] + pulled[k] * (NATIVE / width)) / (stiff[k] + 1)
+            _drawn(own, turned, curve)
             most = 0.0
             for x in range(width):
-                curve = 0.0
-                for k in range(waves):
-                    curve += own[k] * basis[x, k]
-                inside[x] = min(max(curve + force[x], low[i, x]), high[i, x])
-                force[x] += curve - inside[x]
-                most = max(most, abs(curve - inside[x]))
+                inside[x] = min(max(curve[x] + force[x], low[i, x]), high[i, x])
+                force[x] += curve[x] - inside[x]
+                most = max(most, abs(curve[x] - inside[x]))
             if most < SETTLED:
                 break
 
@@ -99,15 +105,14 @@ def _likeliest(cosines: Any, low: Any, high: Any, basis: Any, fold: Any, drift: 
 @compiled
 def _bring_within(cosines: Any, low: Any, high: Any, basis: Any, weight: Any, passes: int) -> None:
     width, waves = basis.shape
-    off = np.empty(width)
+    turned = np.ascontiguousarray(basis.T)
+    off, curve = np.empty(width), np.empty(width)
     for i in range(len(cosines)):
         for _ in range(passes):
             worst = 0.0
+            _drawn(cosines[i], turned, curve)
             for x in range(width):
-                curve = 0.0
-                for k in range(waves):
-                    curve += cosines[i, k] * basis[x, k]
-                off[x] = min(max(curve, low[i, x]), high[i, x]) - curve
+                off[x] = min(max(curve[x], low[i, x]), high[i, x]) - curve[x]
                 worst = max(worst, abs(off[x]))
             if worst == 0:
                 break
