@@ -5,7 +5,6 @@ which rows of the unfaulted map are of one velocity (unfaulted.py), or layers dr
 -> moved while that gets better -> the next line
 """
 
-import copy
 import math
 from collections.abc import Callable
 from typing import TypeAlias
@@ -99,7 +98,7 @@ def _matching(v: NDArray[np.float64], f: Faults, i: int, lines: Lines) -> list[t
     trials = []
     for trial in _with_lines(f, i, lines):
         for gain, throw in fault_lines.matches(v, f, trial.lines[i], FAULT_REACH):
-            trials.append((-gain, copy.deepcopy(trial)))
+            trials.append((-gain, trial.copied()))
             trials[-1][1].throws[i] = throw
     return trials
 
@@ -109,7 +108,7 @@ def _unfolded(v: NDArray[np.float64], f: Faults, i: int, lines: Lines) -> list[t
     trials = []
     for trial in _with_lines(f, i, lines):
         for fold in (f.fold, unfaulted.tracked(v, trial, ONE_STACK)):
-            own = copy.deepcopy(trial)
+            own = trial.copied()
             own.fold = fold
             error, own.throws[0] = unfaulted.best_throw(v, own, 0, BLOCK_REACH)
             trials.append((error, own))
@@ -122,7 +121,7 @@ def _with_lines(f: Faults, i: int, lines: Lines) -> list[Faults]:
     for angle, offset, _ in lines:
         for turned in (False,) if f.two or i == 0 else (False, True):
             for other in (False, True) if i == 1 and not f.two else (False,):
-                trial = copy.deepcopy(f)
+                trial = f.copied()
                 trial.lines[i] = _turned(np.array([angle, offset])) if turned else (angle, offset)
                 trial.kinds[i] = FAULT if f.two else WALL
                 if other:

@@ -58,8 +58,8 @@ def traced(cells: NDArray[np.bool_]) -> Lines:
     z, x = (places[i] for i in np.nonzero(cells))
     out: Lines = []
     while len(x) >= TRACE and len(out) < TRACES:
-        off = x[:, None] * np.cos(ANGLES) + z[:, None] * np.sin(ANGLES)
-        found = (np.abs(off[..., None] - OFFSETS) < ON_TRACE).sum(axis=0)
+        found = np.zeros((len(ANGLES), len(OFFSETS)), np.int64)
+        _near(x, z, ANGLES, OFFSETS, ON_TRACE, found)
         a, b = np.unravel_index(found.argmax(), found.shape)
         if found[a, b] < TRACE:
             break
@@ -128,6 +128,20 @@ def _hough(v: Any, angles: Any, offsets: Any, skip: Any, found: Any) -> None:
                         length = abs(across) if upright else abs(down)
                         found[a, i] += (1 - (place - i)) * length
                         found[a, i + 1] += (place - i) * length
+
+
+@compiled
+def _near(x: Any, z: Any, angles: Any, offsets: Any, reach: float, found: Any) -> None:
+    """How many cells at x, z are within reach of every line."""
+    step, last = offsets[1] - offsets[0], len(offsets) - 1
+    for a in range(len(angles)):
+        across, down = math.cos(angles[a]), math.sin(angles[a])
+        for i in range(len(x)):
+            off = x[i] * across + z[i] * down
+            first = max(int((off - reach - offsets[0]) / step), 0)
+            for b in range(first, min(int((off + reach - offsets[0]) / step) + 1, last) + 1):
+                if abs(off - offsets[b]) < reach:
+                    found[a, b] += 1
 
 
 @compiled

@@ -85,16 +85,7 @@ class FaultedMap:
         numbers = self.rough if step >= ROUGH else self.numbers
         q = np.rint(numbers / step).astype(np.int64)
         for first in (faulted.HEAD, faulted.HEAD + self.decoder.stack):
-            velocities = numbers[first : first + layers]
-            count = int(np.flatnonzero(velocities != velocities[-1]).max(initial=-1)) + 2
-            for begin, size, many in (
-                (0, 1, layers),
-                (layers, 1, layers - 1),
-                (2 * layers - 1, waves - 1, layers - 1),
-            ):
-                own = q[first + begin : first + begin + size * many].reshape(many, size)
-                own[:] = np.diff(own, axis=0, prepend=0)
-                own[count - (begin > 0) :] = 0
+            _told_by_differences(q, numbers, first, layers, waves)
         q[FLAGS] = np.sign(numbers[FLAGS])
         return q
 
@@ -317,6 +308,28 @@ def _likeliest(
         target = np.where(past, np.clip(curves, low, high), target)  # held where it is past that
         seen = seen | past
     return cosines
+
+
+@compiled
+def _told_by_differences(q: Any, numbers: Any, first: int, layers: int, waves: int) -> None:
+    """A stack's integers, each by itself, to differences from those above; 0 past the layers that there are."""
+    count = 1  # with the last layer of another velocity than all below
+    for i in range(layers - 1):
+        if numbers[first + i] != numbers[first + layers - 1]:
+            count = i + 2
+    depths, shapes = first + layers, first + 2 * layers - 1
+    for i in range(layers - 1, -1, -1):
+        if i >= count:
+            q[first + i] = 0
+        elif i:
+            q[first + i] -= q[first + i - 1]
+    for i in range(layers - 2, -1, -1):
+        for k in range(waves):
+            own = shapes + i * (waves - 1) + k - 1 if k else depths + i
+            if i >= count - 1:
+                q[own] = 0
+            elif i:
+                q[own] -= q[own - (waves - 1 if k else 1)]
 
 
 @compiled

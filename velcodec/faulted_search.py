@@ -262,6 +262,7 @@ def _searched(
         for d in range(used):
             if high[d] == low[d] or not look[d]:
                 continue
+            idle = _idle(y, d, layers, waves)
             partner, both = _partner(d, layers, waves, y[faulted.TWO] > 0)
             for way in range(1 if partner < 0 else 3 if both else 2):  # alone, against its partner, with it
                 for sign in (-1, 1):
@@ -277,11 +278,12 @@ def _searched(
                         y[partner] = other * step
                     y[d] = new * step
                     most = error - worth * more - LEAST_GAIN
-                    tried = (
-                        math.inf
-                        if most <= 0
-                        else _error(y, layers, basis, turned, sums, squares, curves, most)
-                    )
+                    if most <= 0:
+                        tried = math.inf
+                    elif idle:
+                        tried = error
+                    else:
+                        tried = _error(y, layers, basis, turned, sums, squares, curves, most)
                     if tried < most:
                         error, q[d], tried_again[d] = tried, new, True
                         if way:
@@ -293,6 +295,29 @@ def _searched(
         if all_of_them and not tried_again.any():
             break
     return error
+
+
+@inlined
+def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
+    """Whether a number, and its partner, say nothing of the map: of a fill, a line or an interface that is not there."""
+    if d in (faulted.FILL_VELOCITY, faulted.FILL_REACH):
+        return bool(y[faulted.FILL_TOP] <= 0)
+    if d < faulted.LINE:
+        return False
+    if d < faulted.HEAD:
+        place = (d - faulted.LINE) % 4
+        throw, wall = y[d - place + 2], y[d - place + 3] > 0
+        return bool((place < 2 and throw == 0 and not wall) or (place == 2 and wall))
+    stack = layers + (layers - 1) * waves
+    within = (d - faulted.HEAD) % stack
+    if within < layers:
+        return False
+    interface = within - layers if within < 2 * layers - 1 else (within - 2 * layers + 1) // (waves - 1)
+    first = d - within
+    for i in range(interface + 1, layers):
+        if y[first + i] != 0:
+            return False
+    return True
 
 
 @inlined

@@ -45,6 +45,10 @@ class Faults:
             lines[0], kinds[0] = between, WALL
         return cls(lines, kinds, np.zeros(LINES), between is not None, np.zeros((2, NATIVE)))
 
+    def copied(self) -> "Faults":
+        """The same, to be changed by itself."""
+        return Faults(self.lines.copy(), self.kinds.copy(), self.throws.copy(), self.two, self.fold.copy())
+
     @property
     def moving(self) -> list[int]:
         """The lines whose shift is one: the first, where a block is shifted, and faults."""
