@@ -86,13 +86,12 @@ def fill_sides(lines: Any, kinds: Any, throws: Any, inside: Any, shift: Any) -> 
         across, down = math.cos(lines[f, 0]), math.sin(lines[f, 0])
         for z in range(height):
             rest = lines[f, 1] - (z + 0.5 - height / 2) * down
-            for x in range(width):
-                beyond = (x + 0.5 - width / 2) * across > rest
-                if kinds[f] == WALL and not beyond:
-                    inside[z, x] = 0
-                elif kinds[f] == FAULT and beyond:
-                    shift[z, x] += throws[f]
+            if kinds[f] == WALL:
+                for x in range(width):
+                    inside[z, x] &= (x + 0.5 - width / 2) * across > rest
+            else:
+                for x in range(width):
+                    shift[z, x] += throws[f] if (x + 0.5 - width / 2) * across > rest else 0.0
     for z in range(height):
         for x in range(width):
-            if inside[z, x]:
-                shift[z, x] += throws[0]
+            shift[z, x] += throws[0] if inside[z, x] else 0.0

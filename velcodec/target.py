@@ -1,5 +1,7 @@
 """Maps that latents are fitted to, and how far latents are from them as they decode."""
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,13 @@ class Target:
         self.v, self.codebook = v[:, first::every, first::every], codebook
         axes = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
         self.z_axis, self.x_axis = (axis[first::every] for axis in axes)
+
+    def halves(self) -> "tuple[Target, Target]":
+        """Every other column of the maps, and the others."""
+        one, other = copy.copy(self), copy.copy(self)
+        for half, own in ((one, slice(0, None, 2)), (other, slice(1, None, 2))):
+            half.v, half.x_axis = self.v[:, :, own].contiguous(), self.x_axis[own]
+        return one, other
 
     def log_nmse(self, z: Tensor) -> Tensor:
         """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it, floored."""

@@ -26,11 +26,7 @@ def best_throw(v: NDArray[np.float64], f: Faults, i: int, reach: int) -> tuple[f
 
     As every so many columns tell; shifts are in whole cells.
     """
-    own = np.arange(len(f.throws)) == i
-    inside, shift = f.sides(np.where(own, 0.0, f.throws))
-    moves = f.sides(own.astype(np.float64))[1].astype(np.uint8)
-    some = [np.ascontiguousarray(a[:, ::EVERY]) for a in (v, inside, shift, moves, f.fold)]
-    error, at = _best(some[0], some[1], some[2], some[3], some[4], f.two, reach)
+    error, at = _best_throw(v, f.lines, f.kinds, f.throws, i, f.fold, f.two, reach)
     return EVERY * float(error), float(at)
 
 
@@ -76,6 +72,20 @@ def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
 
 
 @compiled
+def _best_throw(
+    v: Any, lines: Any, kinds: Any, throws: Any, i: int, fold: Any, two: bool, reach: int
+) -> Any:
+    inside, shift, moves = np.empty(v.shape, np.uint8), np.empty(v.shape), np.empty(v.shape)
+    others, only = throws.copy(), np.zeros(len(throws))
+    others[i], only[i] = 0.0, 1.0
+    fill_sides(lines, kinds, only, inside, moves)
+    fill_sides(lines, kinds, others, inside, shift)
+    return _best(
+        v[:, ::EVERY], inside[:, ::EVERY], shift[:, ::EVERY], moves[:, ::EVERY], fold[:, ::EVERY], two, reach
+    )
+
+
+@compiled
 def _best(v: Any, inside: Any, shift: Any, moves: Any, fold: Any, two: bool, reach: int) -> Any:
     """The least squared error over shifts, by whole cells, of the cells that move; which shift that is."""
     height, width = v.shape
@@ -90,8 +100,9 @@ def _best(v: Any, inside: Any, shift: Any, moves: Any, fold: Any, two: bool, rea
             stack = 1 if two and inside[z, x] else 0
             row = int(math.floor(z - shift[z, x] - fold[stack, x] + height + 2 * reach + 0.5))
             row = min(max(row, 2 * reach), rows - 2 * reach - 1)
-            count[moves[z, x], stack, row] += 1
-            total[moves[z, x], stack, row] += v[z, x]
+            moved = 1 if moves[z, x] > 0 else 0
+            count[moved, stack, row] += 1
+            total[moved, stack, row] += v[z, x]
             squares += v[z, x] ** 2
     best, at = math.inf, 0
     for t in range(-reach, reach + 1):

@@ -112,10 +112,10 @@ def _lerp(grid: Tensor, coordinate: Tensor, axis: int) -> Tensor:
     whole = at.round()
     at = torch.where((at - whole).abs() < ROUNDING, whole, at)
     low = at.floor().clamp(max=SIDE - 2)
-    first, count = int(low[0]), len(low)
-    if bool((at == torch.arange(first, first + count, device=at.device)).all()):
-        return grid.narrow(axis, first, count)  # the native cells, or some of them in a row
-    i = low.long()
+    i, first, count = low.long(), int(low[0]), len(low)
+    if bool((at == low).all()):  # the native cells, or some of them
+        in_a_row = bool((at == torch.arange(first, first + count, device=at.device)).all())
+        return grid.narrow(axis, first, count) if in_a_row else grid.index_select(axis, i)
     shape = [1] * grid.dim()
     shape[axis] = -1
     weight = (at - low).view(shape).to(grid.dtype)
