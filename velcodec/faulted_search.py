@@ -13,7 +13,6 @@ from .told import Tables, added_bits
 
 FAR = 5.0  # widths from an edge to where it is no more
 LEAST_GAIN = 1e-12  # that a move is made for
-STRIDE = 27  # columns from one that is drawn to the next; it and NATIVE have no common divisor
 
 
 def searched(
@@ -44,7 +43,8 @@ def error_of(
     """The squared error of a latent (N,) in units from a map (H, W)."""
     turned, sums, squares = _sums(v)
     curves = np.empty((2, len(turned), layers - 1))
-    return float(_error(y, layers, basis, turned, sums, squares, curves, math.inf))
+    order, errors = np.arange(len(turned)), np.empty(len(turned))
+    return float(_error(y, layers, basis, turned, sums, squares, curves, order, errors, math.inf))
 
 
 @compiled
@@ -139,11 +139,13 @@ def _layer(
 
 @compiled
 def _error(
-    y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, limit: float
-) -> float:
-    """The squared error of a map (W, H), whose columns have these running sums (W, H + 1).
+    y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, order: Any, errors: Any,
+    limit: float,
+) -> float:  # fmt: skip
+    """The squared error of a map (W, H), whose columns have these running sums (W, H + 1), and those of columns (W,).
 
     Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
+    So columns are drawn in an order.
     """
     columns, height = v.shape
     last = 1 if y[faulted.TWO] > 0 else 0  # the stack of the block
@@ -162,10 +164,10 @@ def _error(
     fill = (y[starts[lower] + 1] / 2 + y[faulted.FILL_VELOCITY]) * faulted.VELOCITY if top > 0 else 0.0
     cell = NATIVE / height
     error = 0.0
-    for k in range(columns):
-        x = k * STRIDE % columns  # columns far from one another, so that what is wrong anywhere is met soon
+    for x in order:
         if error > limit:
             break
+        errors[x] = -error
         px = (x + 0.5) * (NATIVE / columns) - NATIVE / 2
         z = 0
         while z < height:
@@ -239,6 +241,7 @@ def _error(
                 value += part * (block if lower else 1 - block)
             error += (value - v[x, z]) ** 2
             z += 1
+        errors[x] += error
     return error
 
 
@@ -251,8 +254,11 @@ def _searched(
     stack = layers + (layers - 1) * waves
     turned, sums, squares = _sums(v)
     curves = np.empty((2, len(turned), layers - 1))
+    order, errors = np.arange(len(turned)), np.empty(len(turned))
     y = q * step
-    error = _error(y, layers, basis, turned, sums, squares, curves, math.inf)
+    error = _error(y, layers, basis, turned, sums, squares, curves, order, errors, math.inf)
+    if sweeps:
+        order = np.argsort(-errors)  # those first that hold most of the error: a move that does them no good soon fails
     used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
     tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
@@ -283,9 +289,11 @@ def _searched(
                     elif idle:
                         tried = error
                     else:
-                        tried = _error(y, layers, basis, turned, sums, squares, curves, most)
+                        tried = _error(y, layers, basis, turned, sums, squares, curves, order, errors, most)
                     if tried < most:
                         error, q[d], tried_again[d] = tried, new, True
+                        if not idle:
+                            order = np.argsort(-errors)
                         if way:
                             q[partner], tried_again[partner] = other, True
                     else:
