@@ -219,8 +219,7 @@ def _numbers(
 
 def _order(p: Plateaus, own: NDArray[np.bool_], depth: NDArray[np.float64], most: int) -> list[int]:
     """The labels of some cells from top to bottom, at most so many."""
-    count = np.bincount(p.labels[own], minlength=len(p.values))
-    mean = np.bincount(p.labels[own], depth[own], minlength=len(p.values)) / np.maximum(count, 1)
+    count, mean = _depths(p.labels, own, depth, len(p.values))
     often = set(np.argsort(-count)[:most].tolist())
     return [int(k) for k in np.argsort(mean) if count[k] >= FEWEST and k in often]
 
@@ -281,26 +280,13 @@ def _likeliest(
 
     Where an interface is not seen it is bounded at most, by the last cell over it or the first under it.
     """
-    n = len(target)
     across = basis(target.shape[1], waves)
-    k = np.arange(waves, dtype=np.float64)
-    own, other = (np.maximum(1.0, k / BENDS) ** -3 * spread for spread in (FOLD, DRIFT))
+    own, other = (np.maximum(1.0, np.arange(waves) / BENDS) ** -3 * spread for spread in (FOLD, DRIFT))
     own[0] = other[0] = 1e3
-    links = np.diag(other**-2)
     seen = np.isfinite(low) & np.isfinite(high)
-    cosines = np.zeros((n, waves))
     for _ in range(2):
-        system = np.zeros((n, waves, n, waves))
-        right = np.zeros((n, waves))
-        for i in range(n):
-            system[i, :, i] += (across.T * seen[i]) @ across / NEAR**2
-            right[i] = np.where(seen[i], target[i], 0.0) @ across / NEAR**2
-            system[i, :, i] += links if i else np.diag(own**-2)
-            if i:
-                system[i - 1, :, i - 1] += links
-                system[i, :, i - 1] -= links
-                system[i - 1, :, i] -= links
-        cosines[:] = np.linalg.solve(system.reshape(n * waves, -1), right.ravel()).reshape(n, waves)
+        system, right = _system(np.where(seen, target, 0.0), seen, across, own**-2, other**-2)
+        cosines: NDArray[np.float64] = np.linalg.solve(system, right).reshape(-1, waves)
         curves = cosines @ across.T
         past = ~seen & ((curves < low) | (curves > high))
         if not past.any():
@@ -308,6 +294,40 @@ def _likeliest(
         target = np.where(past, np.clip(curves, low, high), target)  # held where it is past that
         seen = seen | past
     return cosines
+
+
+@compiled
+def _depths(labels: Any, own: Any, depth: Any, count: int) -> Any:
+    """How many of some cells have each label, and their mean depth."""
+    cells, total = np.zeros(count, np.int64), np.zeros(count)
+    for z in range(labels.shape[0]):
+        for x in range(labels.shape[1]):
+            if own[z, x]:
+                cells[labels[z, x]] += 1
+                total[labels[z, x]] += depth[z, x]
+    return cells, total / np.maximum(cells, 1)
+
+
+@compiled
+def _system(target: Any, seen: Any, across: Any, fold: Any, drift: Any) -> Any:
+    """The equations (n K, n K) and right side (n K,) of the cosines nearest to what is seen and to those above."""
+    n, (width, waves) = len(target), across.shape
+    system, right = np.zeros((n * waves, n * waves)), np.zeros(n * waves)
+    for i in range(n):
+        first = i * waves
+        for x in range(width):
+            if seen[i, x]:
+                for j in range(waves):
+                    right[first + j] += target[i, x] * across[x, j] / NEAR**2
+                    for k in range(waves):
+                        system[first + j, first + k] += across[x, j] * across[x, k] / NEAR**2
+        for j in range(first, first + waves):
+            system[j, j] += drift[j - first] if i else fold[j - first]
+            if i:
+                system[j - waves, j - waves] += drift[j - first]
+                system[j, j - waves] -= drift[j - first]
+                system[j - waves, j] -= drift[j - first]
+    return system, right
 
 
 @compiled

@@ -33,7 +33,7 @@ STEPS = (0, 4, 8, 16, 28, 44, 68, 120, 200, 340)  # of the search on continuous 
 ROUNDS = 4  # at most, of as many steps again on rounded latents
 LEARNING_RATE = 0.04  # of a latent number's spread
 TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it get another round
-BATCH_POINTS = 32 * 4900  # samples of the maps fitted at a time
+BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
 # What a search may win of log NMSE (5 dB; 2.6 dB in few steps), and the share of bits that it may leave.
 HOPE, HASTY_HOPE = (1.2, 0.75), (0.6, 1.0)
