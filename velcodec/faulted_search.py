@@ -13,6 +13,7 @@ from .told import Tables, added_bits
 
 FAR = 5.0  # widths from an edge to where it is no more
 LEAST_GAIN = 1e-12  # that a move is made for
+FIRST_WAVES = 3  # of an interface that is flat, that are tried
 
 
 def searched(
@@ -266,7 +267,7 @@ def _searched(
         all_of_them = not tried_again.any()
         look, tried_again = tried_again | all_of_them, np.zeros(len(q), np.bool_)
         for d in range(used):
-            if high[d] == low[d] or not look[d]:
+            if high[d] == low[d] or not look[d] or _needless(y, d, layers, waves):
                 continue
             idle = _idle(y, d, layers, waves)
             partner, both = _partner(d, layers, waves, y[faulted.TWO] > 0)
@@ -324,6 +325,20 @@ def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
     first = d - within
     for i in range(interface + 1, layers):
         if y[first + i] != 0:
+            return False
+    return True
+
+
+@inlined
+def _needless(y: Any, d: int, layers: int, waves: int) -> bool:
+    """Whether a number is a short wave of an interface that has none at all: such ones hardly ever gain one."""
+    within = (d - faulted.HEAD) % (layers + (layers - 1) * waves)
+    place = within - (2 * layers - 1)
+    if d < faulted.HEAD or place < 0 or place % (waves - 1) < FIRST_WAVES:
+        return False
+    first = d - place % (waves - 1)
+    for k in range(waves - 1):
+        if y[first + k] != 0:
             return False
     return True
 
