@@ -7,6 +7,7 @@ which rows of the unfaulted map are of one velocity (unfaulted.py), or layers dr
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -59,9 +60,12 @@ def _flat(v: NDArray[np.float64], lines: Lines, f: Faults) -> Faults:
     error = unfaulted.descended(v, f)
     for i in range(int(f.two), LINES):
         before, best, kept = error, GAIN * error, None
-        for trial in _with_lines(f, i, lines):
-            shifts, reach = (i, FAULT_REACH) if f.two else (0, BLOCK_REACH)
-            error, trial.throws[shifts] = unfaulted.best_throw(v, trial, shifts, reach)
+        trials = _with_lines(f, i, lines)
+        shifts, reach = (i, FAULT_REACH) if f.two else (0, BLOCK_REACH)
+        for trial, (error, throw) in zip(
+            trials, unfaulted.best_throws(v, trials, shifts, reach), strict=True
+        ):
+            trial.throws[shifts] = throw
             if error < best:
                 best, kept = error, trial
         if kept is None:
@@ -105,14 +109,16 @@ def _matching(v: NDArray[np.float64], f: Faults, i: int, lines: Lines) -> list[t
 
 def _unfolded(v: NDArray[np.float64], f: Faults, i: int, lines: Lines) -> list[tuple[float, Faults]]:
     """One stack with a wall more, folded as before or as it looks then, and the squared error of flat rows."""
-    trials = []
-    for trial in _with_lines(f, i, lines):
-        for fold in (f.fold, unfaulted.tracked(v, trial, ONE_STACK)):
-            own = trial.copied()
-            own.fold = fold
-            error, own.throws[0] = unfaulted.best_throw(v, own, 0, BLOCK_REACH)
-            trials.append((error, own))
-    return trials
+    trials = [
+        replace(trial.copied(), fold=fold)
+        for trial in _with_lines(f, i, lines)
+        for fold in (f.fold, unfaulted.tracked(v, trial, ONE_STACK))
+    ]
+    out = []
+    for trial, (error, throw) in zip(trials, unfaulted.best_throws(v, trials, 0, BLOCK_REACH), strict=True):
+        trial.throws[0] = throw
+        out.append((error, trial))
+    return out
 
 
 def _with_lines(f: Faults, i: int, lines: Lines) -> list[Faults]:

@@ -1,6 +1,7 @@
 """Maps with what their faults did undone: how well unfaulted rows are of one velocity each, and what makes them so."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,13 +22,23 @@ FEWEST = 6  # cells by which columns are compared
 COSTS = 0.05  # of likeness, that few cells cost
 
 
-def best_throw(v: NDArray[np.float64], f: Faults, i: int, reach: int) -> tuple[float, float]:
-    """The least squared error of a map (70, 70) over shifts of the block, i = 0, or beyond fault i, and that shift.
+def best_throws(
+    v: NDArray[np.float64], trials: Sequence[Faults], i: int, reach: int
+) -> list[tuple[float, float]]:
+    """Of each of some faults the least squared error of a map (70, 70) over shifts i, and that shift.
 
-    As every so many columns tell; shifts are in whole cells.
+    Shift 0 is the block's, i that beyond fault i, in whole cells. As every so many columns tell. All trials are of one
+    stack, or of two.
     """
-    error, at = _best_throw(v, f.lines, f.kinds, f.throws, i, f.fold, f.two, reach)
-    return EVERY * float(error), float(at)
+    if not trials:
+        return []
+    lines, kinds, throws, folds = (
+        np.stack([getattr(f, name) for f in trials]) for name in ("lines", "kinds", "throws", "fold")
+    )
+    return [
+        (EVERY * float(error), float(at))
+        for error, at in _best_throws(v, lines, kinds, throws, i, folds, trials[0].two, reach)
+    ]
 
 
 def descended(v: NDArray[np.float64], f: Faults) -> float:
@@ -72,17 +83,19 @@ def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
 
 
 @compiled
-def _best_throw(
-    v: Any, lines: Any, kinds: Any, throws: Any, i: int, fold: Any, two: bool, reach: int
+def _best_throws(
+    v: Any, lines: Any, kinds: Any, throws: Any, i: int, folds: Any, two: bool, reach: int
 ) -> Any:
+    found = np.empty((len(lines), 2))
     inside, shift, moves = np.empty(v.shape, np.uint8), np.empty(v.shape), np.empty(v.shape)
-    others, only = throws.copy(), np.zeros(len(throws))
-    others[i], only[i] = 0.0, 1.0
-    fill_sides(lines, kinds, only, inside, moves)
-    fill_sides(lines, kinds, others, inside, shift)
-    return _best(
-        v[:, ::EVERY], inside[:, ::EVERY], shift[:, ::EVERY], moves[:, ::EVERY], fold[:, ::EVERY], two, reach
-    )
+    only = np.zeros(lines.shape[1])
+    only[i] = 1.0
+    for k in range(len(lines)):
+        fill_sides(lines[k], kinds[k], only, inside, moves)
+        fill_sides(lines[k], kinds[k], throws[k] * (1 - only), inside, shift)
+        some = v[:, ::EVERY], inside[:, ::EVERY], shift[:, ::EVERY], moves[:, ::EVERY], folds[k][:, ::EVERY]
+        found[k, 0], found[k, 1] = _best(some[0], some[1], some[2], some[3], some[4], two, reach)
+    return found
 
 
 @compiled
