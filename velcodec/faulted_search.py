@@ -258,8 +258,8 @@ def _searched(
     order, errors = np.arange(len(turned)), np.empty(len(turned))
     y = q * step
     error = _error(y, layers, basis, turned, sums, squares, curves, order, errors, math.inf)
-    if sweeps:
-        order = np.argsort(-errors)  # those first that hold most of the error: a move that does them no good soon fails
+    if sweeps:  # columns that hold most of the error first: a move that does them no good soon fails
+        order = np.argsort(-errors)
     used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
     tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
@@ -308,7 +308,7 @@ def _searched(
 
 @inlined
 def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
-    """Whether a number, and its partner, say nothing of the map: of a fill, a line or an interface that is not there."""
+    """Whether a number, and its partner, are of a fill, a line or an interface that is not there."""
     if d in (faulted.FILL_VELOCITY, faulted.FILL_REACH):
         return bool(y[faulted.FILL_TOP] <= 0)
     if d < faulted.LINE:
@@ -323,10 +323,7 @@ def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
         return False
     interface = within - layers if within < 2 * layers - 1 else (within - 2 * layers + 1) // (waves - 1)
     first = d - within
-    for i in range(interface + 1, layers):
-        if y[first + i] != 0:
-            return False
-    return True
+    return not y[first + interface + 1 : first + layers].any()
 
 
 @inlined
@@ -337,10 +334,7 @@ def _needless(y: Any, d: int, layers: int, waves: int) -> bool:
     if d < faulted.HEAD or place < 0 or place % (waves - 1) < FIRST_WAVES:
         return False
     first = d - place % (waves - 1)
-    for k in range(waves - 1):
-        if y[first + k] != 0:
-            return False
-    return True
+    return not y[first : first + waves - 1].any()
 
 
 @inlined

@@ -28,12 +28,14 @@ class Target:
         axes = (torch.from_numpy(centres(n)).float().to(v.device) for n in v.shape[1:])
         self.z_axis, self.x_axis = (axis[first::every] for axis in axes)
 
-    def halves(self) -> "tuple[Target, Target]":
-        """Every other column of the maps, and the others."""
-        one, other = copy.copy(self), copy.copy(self)
-        for half, own in ((one, slice(0, None, 2)), (other, slice(1, None, 2))):
-            half.v, half.x_axis = self.v[:, :, own].contiguous(), self.x_axis[own]
-        return one, other
+    def parts(self) -> "list[Target]":
+        """Every other column of the maps, and the others, for searches that look at them in turn."""
+        if self.v.shape[2] < 2:
+            return [self]
+        halves = [copy.copy(self), copy.copy(self)]
+        for first, half in enumerate(halves):
+            half.v, half.x_axis = self.v[:, :, first::2].contiguous(), self.x_axis[first::2]
+        return halves
 
     def log_nmse(self, z: Tensor) -> Tensor:
         """Logarithm of the MSE over the squared range of each map (B,) as latents (B, D) give it, floored."""
