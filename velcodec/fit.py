@@ -243,7 +243,7 @@ def _searched(
     From the coarsest of some steps on, until a PSNR is reached or rounding costs no more than TOLERANCE.
     """
     target = Target(v, codebook)
-    hasty = aim.psnr is None
+    hasty = aim.psnr is None and steps < PATIENT
     free = _search(target, z, table, steps, rounded=False, hasty=hasty)
     with torch.no_grad():
         limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
