@@ -122,6 +122,26 @@ def test_the_search_counts_what_is_drawn(family: str) -> None:
             assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01, abs=0.01)
 
 
+@pytest.mark.parametrize("family", synth.FAMILIES[4:8])
+def test_numbers_of_what_is_not_there_change_nothing(family: str) -> None:
+    """The search takes their error for known, and it is: no drawing shows them. All others show."""
+    idle_ones = 0
+    for v in normal(family, 3, 32):
+        told = faulted_fit.faulted_maps(v, DECODER)[0]
+        y = told.rounded(0.5) * 0.5
+        before = drawn(y)
+        used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * DECODER.stack
+        for d in range(0, used, 3):
+            moved = y.copy()
+            moved[d] += 0.5
+            if faulted_search._idle(y, d, DECODER.layers, DECODER.waves):
+                idle_ones += 1
+                np.testing.assert_array_equal(drawn(moved), before)
+            elif d >= STACK and d < STACK + DECODER.layers - 1:  # how deep an interface is
+                assert (drawn(moved) != before).any()
+    assert idle_ones > 50
+
+
 @pytest.mark.parametrize(
     ("family", "least"),
     [("FlatFault_A", 33), ("FlatFault_B", 31), ("CurveFault_A", 30), ("CurveFault_B", 29)],

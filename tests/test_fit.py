@@ -11,6 +11,7 @@ from velcodec.codebook import Codebook
 from velcodec.fit import STEPS, Fit, fit_latents, table_groups
 from velcodec.grid import make_grid
 from velcodec.synthesis import sample
+from velcodec.target import Target
 
 CPU = torch.device("cpu")
 
@@ -96,3 +97,14 @@ def test_any_shape(book: Codebook, shape: tuple[int, int]) -> None:
     maps = ((synth.generate("FlatFault_A", 2, shape) - 3000) / 1500).astype(np.float32)
     fit = fit_latents(maps, book, CPU, 1, plain=256)
     assert np.isfinite(fit.latents).all()
+
+
+def test_the_halves_of_a_target_are_all_of_it(book: Codebook, maps: NDArray[np.float32]) -> None:
+    """The mean of their errors is that of the whole."""
+    v, z = torch.from_numpy(maps), torch.zeros(len(maps), book.latent)
+    whole = Target(v, book)
+    halves = whole.parts()
+    assert [half.v.shape[2] for half in halves] == [35, 35]
+    torch.testing.assert_close(torch.stack([half.nmse(z) for half in halves]).mean(0), whole.nmse(z))
+    narrow = Target(v[:, :, :1], book)
+    assert narrow.parts() == [narrow]

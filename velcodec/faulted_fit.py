@@ -333,7 +333,7 @@ def _system(target: Any, seen: Any, across: Any, fold: Any, drift: Any) -> Any:
 @compiled
 def _told_by_differences(q: Any, numbers: Any, first: int, layers: int, waves: int) -> None:
     """A stack's integers, each by itself, to differences from those above; 0 past the layers that there are."""
-    count = 1  # with the last layer of another velocity than all below
+    count = 1  # layers, the last of another velocity than the one over it
     for i in range(layers - 1):
         if numbers[first + i] != numbers[first + layers - 1]:
             count = i + 2

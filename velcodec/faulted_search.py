@@ -143,10 +143,13 @@ def _error(
     y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, order: Any, errors: Any,
     limit: float,
 ) -> float:  # fmt: skip
-    """The squared error of a map (W, H), whose columns have these running sums (W, H + 1), and those of columns (W,).
+    """The squared error of a map (W, H), whose columns have these running sums (W, H + 1).
 
     Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
-    So columns are drawn in an order.
+
+    Args:
+        order: the columns (W,), as they are drawn.
+        errors: of each column (W,) that was drawn, filled in.
     """
     columns, height = v.shape
     last = 1 if y[faulted.TWO] > 0 else 0  # the stack of the block
