@@ -309,7 +309,7 @@ def _searched(
     return error
 
 
-@inlined
+@compiled
 def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
     """Whether a number, and its partner, are of a fill, a line or an interface that is not there."""
     if d in (faulted.FILL_VELOCITY, faulted.FILL_REACH):
@@ -329,7 +329,7 @@ def _idle(y: Any, d: int, layers: int, waves: int) -> bool:
     return not y[first + interface + 1 : first + layers].any()
 
 
-@inlined
+@compiled
 def _needless(y: Any, d: int, layers: int, waves: int) -> bool:
     """Whether a number is a short wave of an interface that has none at all: such ones hardly ever gain one."""
     within = (d - faulted.HEAD) % (layers + (layers - 1) * waves)
