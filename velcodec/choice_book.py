@@ -23,7 +23,8 @@ from .decoders.cosines import CosineDecoder
 from .decoders.faulted import FaultedDecoder
 from .decoders.layered import LayeredDecoder
 from .prior import Prior
-from .tables import Mass, always, trimmed
+from .tables import RARE, Mass, always, trimmed
+from .told_tables import Kind
 
 SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usual step, and still be left out
 HEAVY = 50_000  # numbers of a tensor of the encoder network that is kept in int8
@@ -70,7 +71,7 @@ def with_parts(book: Codebook, kinds: Sequence[Smooth], layered: NDArray[np.floa
     for more, masses in made:
         steps += more
         sets += masses
-    return Codebook({**tensors, **trimmed(_built(steps, sets)).tensors()}, card)
+    return Codebook({**tensors, **_built(steps, sets).tensors()}, card)
 
 
 def with_layers(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
@@ -81,8 +82,7 @@ def with_layers(book: Codebook, maps: NDArray[np.float32], without: Sequence[int
         without: table sets that are left out, those of the decoder before among them.
     """
     kinds = layered_tables.kinds(maps, LayeredDecoder(waves=WAVES))
-    steps, masses = told_tables.table_sets(kinds, book.latent, LAYERS, book.rate)
-    return _joined(book, _kept(book, without), trimmed(_built(steps, masses)), "layered", {"waves": WAVES})
+    return _with_part(book, "layered", kinds, LAYERS, RARE, without)
 
 
 def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
@@ -93,9 +93,7 @@ def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int
         without: table sets that are left out, those of the decoder before among them.
     """
     kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES))
-    steps, masses = told_tables.table_sets(kinds, book.latent, FAULTS, book.rate)
-    tables = trimmed(_built(steps, masses), FAULTS_RARE)
-    return _joined(book, _kept(book, without), tables, "faulted", {"waves": WAVES})
+    return _with_part(book, "faulted", kinds, FAULTS, FAULTS_RARE, without)
 
 
 def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
@@ -104,13 +102,17 @@ def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
     return _joined(book, book.prior, prior.some(other.prior, other.faulted_tables), "faulted", options)
 
 
-def _built(steps: Sequence[float], masses: list[list[Mass]]) -> Prior:
-    return prior.build(np.array(steps, np.float32), masses)
+def _built(steps: Sequence[float], masses: list[list[Mass]], rare: int = RARE) -> Prior:
+    return trimmed(prior.build(np.array(steps, np.float32), masses), rare)
 
 
-def _kept(book: Codebook, without: Sequence[int]) -> Prior:
-    """The tables of a codebook but for some sets."""
-    return prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
+def _with_part(
+    book: Codebook, part: str, kinds: Sequence[Kind], first: float, rare: int, without: Sequence[int]
+) -> Codebook:
+    """A choice codebook with a decoder of layers, and tables counted on kinds of maps, in place of some table sets."""
+    tables = _built(*told_tables.table_sets(kinds, book.latent, first, book.rate), rare)
+    kept = prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
+    return _joined(book, kept, tables, part, {"waves": WAVES})
 
 
 def _joined(book: Codebook, tables: Prior, more: Prior, part: str, options: dict[str, Any]) -> Codebook:

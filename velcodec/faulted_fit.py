@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from . import fault_growth, faulted_search
 from .compiled import compiled
-from .curves import bring_within
+from .curves import DRIFT, FOLD, bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faults import WALL, Faults, cells_beyond
@@ -39,7 +39,6 @@ FLAGS = [
     *(faulted.LINE + 4 * i + 3 for i in range(faulted.LINES - 1)),
 ]  # numbers whose sign says all
 NEAR = 0.35  # cells that an interface is off where it is seen
-FOLD, DRIFT = 30.0, 3.0  # cells: spread of a fold's cosines, and of what each interface adds
 BENDS = 8  # of the cosines that are spread so
 FILL = (0.005, 0.25)  # of the cells that a fill takes
 FILL_ACROSS = 0.95  # of the columns, at most: layers are in all

@@ -316,7 +316,7 @@ def _search(
     """Adam on latents (B, D); returns the start for maps that it did not make better.
 
     Args:
-        hasty: look at every other column in turn, in 0.7 of the time; where a PSNR is to be reached that is not enough.
+        hasty: look at every other column in turn, which is quicker; to reach a PSNR it is not enough.
     """
     codebook, device = target.codebook, start.device
     step = torch.from_numpy(codebook.prior.step).to(device)[table][:, None]

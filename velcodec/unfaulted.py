@@ -25,10 +25,10 @@ COSTS = 0.05  # of likeness, that few cells cost
 def best_throws(
     v: NDArray[np.float64], trials: Sequence[Faults], i: int, reach: int
 ) -> list[tuple[float, float]]:
-    """Of each of some faults the least squared error of a map (70, 70) over shifts i, and that shift.
+    """The least squared error of a map (70, 70) with each of some faults, over one of their shifts, and that shift.
 
-    Shift 0 is the block's, i that beyond fault i, in whole cells. As every so many columns tell. All trials are of one
-    stack, or of two.
+    Shift 0 is the block's, i the one beyond fault i, in whole cells. As every so many columns tell. All trials are of
+    one stack, or all of two.
     """
     if not trials:
         return []
@@ -86,6 +86,7 @@ def _spread(v: Any, inside: Any, shift: Any, two: bool, fold: Any) -> float:
 def _best_throws(
     v: Any, lines: Any, kinds: Any, throws: Any, i: int, folds: Any, two: bool, reach: int
 ) -> Any:
+    """What `best_throws` says, (n, 2), of lines (n, LINES, 2), kinds and throws (n, LINES), and folds (n, 2, W)."""
     found = np.empty((len(lines), 2))
     inside, shift, moves = np.empty(v.shape, np.uint8), np.empty(v.shape), np.empty(v.shape)
     only = np.zeros(lines.shape[1])
