@@ -122,6 +122,28 @@ def test_the_search_counts_what_is_drawn(family: str) -> None:
             assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01, abs=0.01)
 
 
+@pytest.mark.parametrize("step", [0.25, 0.5])
+@pytest.mark.parametrize("family", synth.FAMILIES[4:8])
+def test_the_search_knows_what_it_draws(family: str, step: float) -> None:
+    """It draws only what a move changes; what it says at the end is the error of all."""
+    codebook = load_codebook()
+    own = codebook.decoder.faulted  # type: ignore[union-attr]
+    assert isinstance(own, faulted.FaultedDecoder)
+    numbers = slice(1, 1 + own.latent)
+    sets = [tables_of(codebook.prior, t, numbers) for t in codebook.faulted_tables]
+    of_step = [tables for tables in sets if tables.step == step]
+    for v in normal(family, 3, 34):
+        for told in faulted_fit.faulted_maps(v, own)[:1]:
+            q = told.rounded(step)
+            tables = min(of_step, key=lambda one: one.total(told.rounded(step)))
+            np.clip(q, tables.low, tables.high, out=q)
+            before = told.searched(q.copy(), tables, 0, 0.0, 0.0)
+            error = told.searched(q, tables, 4, 0.0, 0.0)
+            assert error < before
+            counted = faulted_search.error_of(q * step, told.v, basis(70, own.waves), own.layers)
+            assert error == pytest.approx(counted, rel=1e-9)
+
+
 @pytest.mark.parametrize("family", synth.FAMILIES[4:8])
 def test_numbers_of_what_is_not_there_change_nothing(family: str) -> None:
     """The search takes their error for known, and it is: no drawing shows them. All others show."""

@@ -65,7 +65,8 @@ MAY = {
     "fault_lines": {"compiled", "decoders", "faults", "grid"},
     "unfaulted": {"compiled", "faults", "told"},
     "fault_growth": {"decoders", "fault_lines", "faults", "unfaulted"},
-    "faulted_search": {"compiled", "decoders", "told"},
+    "faulted_drawing": {"compiled", "decoders"},
+    "faulted_search": {"compiled", "decoders", "faulted_drawing", "told"},
     "faulted_fit": {"compiled", "curves", "decoders", "fault_growth", "faulted_search", "faults", "told"},
     "told_fit": {"aim", "codebook", "target", "told"},
     "fit": {

@@ -279,13 +279,17 @@ def _likeliest(
 
     Where an interface is not seen it is bounded at most, by the last cell over it or the first under it.
     """
+    from scipy.linalg.lapack import dpbsv
+
+    if not len(target):
+        return np.zeros((0, waves))
     across = basis(target.shape[1], waves)
     own, other = (np.maximum(1.0, np.arange(waves) / BENDS) ** -3 * spread for spread in (FOLD, DRIFT))
     own[0] = other[0] = 1e3
     seen = np.isfinite(low) & np.isfinite(high)
     for _ in range(2):
         system, right = _system(np.where(seen, target, 0.0), seen, across, own**-2, other**-2)
-        cosines: NDArray[np.float64] = np.linalg.solve(system, right).reshape(-1, waves)
+        cosines: NDArray[np.float64] = dpbsv(system, right, lower=1)[1].reshape(-1, waves)
         curves = cosines @ across.T
         past = ~seen & ((curves < low) | (curves > high))
         if not past.any():
@@ -309,23 +313,30 @@ def _depths(labels: Any, own: Any, depth: Any, count: int) -> Any:
 
 @compiled
 def _system(target: Any, seen: Any, across: Any, fold: Any, drift: Any) -> Any:
-    """The equations (n K, n K) and right side (n K,) of the cosines nearest to what is seen and to those above."""
+    """The equations of the cosines (n K,) nearest to what is seen and to those above, and their right side.
+
+    They are symmetric: the diagonal and, of each column, the K rows under it, (1 + K, n K).
+    """
     n, (width, waves) = len(target), across.shape
-    system, right = np.zeros((n * waves, n * waves)), np.zeros(n * waves)
+    system, right = np.zeros((1 + waves, n * waves)), np.zeros(n * waves)
+    own = np.empty((waves, waves))
     for i in range(n):
         first = i * waves
+        own[:] = 0
         for x in range(width):
             if seen[i, x]:
                 for j in range(waves):
-                    right[first + j] += target[i, x] * across[x, j] / NEAR**2
-                    for k in range(waves):
-                        system[first + j, first + k] += across[x, j] * across[x, k] / NEAR**2
-        for j in range(first, first + waves):
-            system[j, j] += drift[j - first] if i else fold[j - first]
+                    weight = across[x, j] / NEAR**2
+                    right[first + j] += target[i, x] * weight
+                    for k in range(j + 1):
+                        own[j, k] += weight * across[x, k]
+        for j in range(waves):
+            for k in range(j + 1):
+                system[j - k, first + k] = own[j, k]
+            system[0, first + j] += drift[j] if i else fold[j]
             if i:
-                system[j - waves, j - waves] += drift[j - first]
-                system[j, j - waves] -= drift[j - first]
-                system[j - waves, j] -= drift[j - first]
+                system[0, first - waves + j] += drift[j]
+                system[waves, first - waves + j] = -drift[j]
     return system, right
 
 

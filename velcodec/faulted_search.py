@@ -1,6 +1,5 @@
-"""Integers of a faulted latent: moved one by one by rate and distortion, the map drawn anew each time."""
+"""Integers of a faulted latent: moved one by one by rate and distortion, what that changes of the map drawn anew."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -8,10 +7,9 @@ from numpy.typing import NDArray
 
 from .compiled import compiled, inlined
 from .decoders import faulted
-from .decoders.cosines import NATIVE
+from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layers_of, target_of, touched
 from .told import Tables, added_bits
 
-FAR = 5.0  # widths from an edge to where it is no more
 LEAST_GAIN = 1e-12  # that a move is made for
 FIRST_WAVES = 3  # of an interface that is flat, that are tried
 
@@ -35,235 +33,42 @@ def searched(
         layers: L of the decoder.
         price, gain: a bit is worth price + gain x squared error.
     """
-    return float(_searched(q, v, basis, tables, layers, sweeps, price, gain))
+    now, tried = (blank(layers, v.shape[1]) for _ in range(2))
+    return float(_searched(q, target_of(v), now, tried, _across(basis), tables, layers, sweeps, price, gain))
 
 
 def error_of(
     y: NDArray[np.float64], v: NDArray[np.float64], basis: NDArray[np.float64], layers: int
 ) -> float:
-    """The squared error of a latent (N,) in units from a map (H, W)."""
-    turned, sums, squares = _sums(v)
-    curves = np.empty((2, len(turned), layers - 1))
-    order, errors = np.arange(len(turned)), np.empty(len(turned))
-    return float(_error(y, layers, basis, turned, sums, squares, curves, order, errors, math.inf))
+    """The squared error of a latent (N,) in units from a map (H, W); basis as for `searched`."""
+    return float(draw_all(y, layers, _across(basis), target_of(v), blank(layers, v.shape[1]))[0])
 
 
-@compiled
-def _sums(v: Any) -> Any:
-    """A map (W, H) by its columns, and the running sums (W, H + 1) of each and of its squares."""
-    turned = np.ascontiguousarray(v.T)
-    columns, height = turned.shape
-    sums, squares = np.zeros((columns, height + 1)), np.zeros((columns, height + 1))
-    for x in range(columns):
-        for z in range(height):
-            sums[x, z + 1] = sums[x, z] + turned[x, z]
-            squares[x, z + 1] = squares[x, z] + turned[x, z] ** 2
-    return turned, sums, squares
-
-
-@inlined
-def _curves(y: Any, first: int, layers: int, basis: Any, out: Any) -> int:
-    """Interfaces (W, L - 1) of the stack whose numbers begin somewhere, the deepest from the top on, in cells.
-
-    Returns the layers that there are, up to the last with a velocity of its own.
-    """
-    width, waves = basis.shape
-    used = 1
-    for i in range(1, layers):
-        if y[first + i] != 0:
-            used = i + 1
-    depths, shapes = first + layers, first + 2 * layers - 1
-    out[:] = 0
-    for i in range(used - 1):
-        if i:
-            out[:, i] = out[:, i - 1]
-        out[:, i] += y[depths + i] * faulted.DEPTH
-        for k in range(1, waves):
-            number = y[shapes + i * (waves - 1) + k - 1] * faulted.WAVE
-            if number != 0:
-                for x in range(width):
-                    out[x, i] += number * basis[x, k]
-    for i in range(1, used - 1):
-        for x in range(width):
-            out[x, i] = max(out[x, i], out[x, i - 1])
-    return used
-
-
-@inlined
-def _lines(y: Any) -> Any:
-    """Of each line that does something, line 0 first: cosine, sine, offset, shift, and whether it is a wall."""
-    told, count = np.zeros((faulted.LINES, 5)), 0
-    for f in range(faulted.LINES):
-        angle = faulted.ANGLE_0 if f == 0 else faulted.LINE + 4 * (f - 1)
-        wall = f == 0 or y[angle + 3] > 0
-        if not wall and y[angle + 2] == 0:
-            continue
-        told[count, 0] = math.cos(y[angle] * faulted.ANGLE)
-        told[count, 1] = math.sin(y[angle] * faulted.ANGLE)
-        told[count, 2] = y[angle + 1] * faulted.DEPTH
-        told[count, 3] = 0.0 if wall else y[angle + 2] * faulted.DEPTH
-        told[count, 4] = 1.0 if wall else 0.0
-        count += 1
-    return told[:count]
-
-
-@inlined
-def _beyond(lines: Any, i: int, x: float, depth: float) -> float:
-    """Cells that a place is beyond a line."""
-    return float(x * lines[i, 0] + (depth - NATIVE / 2) * lines[i, 1] - lines[i, 2])
-
-
-@inlined
-def _cells_to(away: float, lines: Any, i: int, cell: float) -> int:
-    """Cells down to where a place is so far nearer to a line, or further from it."""
-    return int(math.ceil(min(away / max(abs(lines[i, 1]), 1e-9) / cell, 1e6)))
-
-
-@inlined
-def _soft(t: float) -> float:
-    return 1 / (1 + math.exp(-min(max(t, -30.0), 30.0)))
-
-
-@inlined
-def _layer(
-    y: Any, first: int, used: int, curves: Any, stack: int, x: int, depth: float, width: float
-) -> float:
-    """The value of a stack at a depth of a column, under its interfaces in `curves` (2, W, L - 1)."""
-    value = y[first]
-    for i in range(used - 1):
-        below = depth - curves[stack, x, i]
-        if below < -FAR * width:
-            break
-        value += y[first + i + 1] * (_soft(below / width) if below < FAR * width else 1.0)
-    return value * faulted.VELOCITY
-
-
-@compiled
-def _error(
-    y: Any, layers: int, basis: Any, v: Any, sums: Any, squares: Any, curves: Any, order: Any, errors: Any,
-    limit: float,
-) -> float:  # fmt: skip
-    """The squared error of a map (W, H), whose columns have these running sums (W, H + 1).
-
-    Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
-
-    Args:
-        order: the columns (W,), as they are drawn.
-        errors: of each column (W,) that was drawn, filled in.
-    """
-    columns, height = v.shape
-    last = 1 if y[faulted.TWO] > 0 else 0  # the stack of the block
-    starts = (faulted.HEAD, faulted.HEAD + last * (layers + (layers - 1) * basis.shape[1]))
-    first_used = _curves(y, faulted.HEAD, layers, basis, curves[0])
-    used = (first_used, _curves(y, starts[1], layers, basis, curves[1]) if last else first_used)
-    width = max(y[faulted.SOFT] * faulted.SOFTNESS, faulted.WIDTH)
-    far = FAR * width
-    lines = _lines(y)
-    top, reach, shifted = (
-        y[faulted.FILL_TOP] * faulted.DEPTH,
-        y[faulted.FILL_REACH] * faulted.DEPTH,
-        y[faulted.SHIFT] * faulted.DEPTH,
-    )
-    lower = 1 if shifted >= 0 else 0  # which side of line 0 the fill is on
-    fill = (y[starts[lower] + 1] / 2 + y[faulted.FILL_VELOCITY]) * faulted.VELOCITY if top > 0 else 0.0
-    cell = NATIVE / height
-    error = 0.0
-    for x in order:
-        if error > limit:
-            break
-        errors[x] = -error
-        px = (x + 0.5) * (NATIVE / columns) - NATIVE / 2
-        z = 0
-        while z < height:
-            depth = (z + 0.5) * cell
-            run, plain, inside, shift = height - z, True, 1, 0.0
-            near = math.inf  # cells of a fill that are left to where it ends
-            if fill != 0 and reach > 0:
-                near = reach - _beyond(lines, 0, px, depth) * (1 if lower else -1)
-            for i in range(len(lines)):
-                off = _beyond(lines, i, px, depth)
-                if abs(off) <= far:
-                    plain = False
-                    break
-                if off * lines[i, 1] < 0:
-                    run = min(run, _cells_to(abs(off) - far, lines, i, cell))
-                if off < 0 and lines[i, 4] > 0:
-                    inside = 0
-                elif off > 0:
-                    shift += lines[i, 3]
-            if plain:
-                down = depth - shift - (shifted if inside else 0.0)
-                stack, first = inside * last, starts[inside]
-                value = y[first] * faulted.VELOCITY
-                if fill != 0 and inside == lower:
-                    over, under = depth - top, curves[stack, x, 0] - down
-                    plain = abs(over) > far and abs(under) > far and abs(near) > far
-                    if -over > far:
-                        run = min(run, int(math.ceil((-over - far) / cell)))
-                    if under > far:
-                        run = min(run, int(math.ceil((under - far) / cell)))
-                    if reach > 0:
-                        run = min(run, _cells_to(abs(near) - far, lines, 0, cell))
-                    if over > 0 and under > 0 and near > 0:
-                        value += fill
-                for i in range(used[inside] - 1):
-                    below = down - curves[stack, x, i]
-                    if below < -far:
-                        run = min(run, int(math.ceil((-below - far) / cell)))
-                        break
-                    if below <= far:
-                        plain = False
-                        break
-                    value += y[first + i + 1] * faulted.VELOCITY
-                if plain:
-                    end = z + run
-                    error += (
-                        squares[x, end]
-                        - squares[x, z]
-                        + value * (value * run - 2 * (sums[x, end] - sums[x, z]))
-                    )
-                    z = end
-                    continue
-            block, shift = 1.0, 0.0
-            for i in range(len(lines)):
-                off = _beyond(lines, i, px, depth)
-                part = _soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
-                if lines[i, 4] > 0:
-                    block *= part
-                else:
-                    shift += part * lines[i, 3]
-            down, value = depth - shift, 0.0
-            if block < 1:
-                value = (1 - block) * _layer(y, faulted.HEAD, used[0], curves, 0, x, down, width)
-            if block > 0:
-                value += block * _layer(y, starts[1], used[1], curves, last, x, down - shifted, width)
-            if fill != 0:
-                part = fill * _soft((depth - top) / width)
-                part *= _soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
-                if reach > 0:
-                    part *= _soft(near / width)
-                value += part * (block if lower else 1 - block)
-            error += (value - v[x, z]) ** 2
-            z += 1
-        errors[x] += error
-    return error
+def _across(basis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cosines (K, W); the first is of depths, which are told in cells."""
+    across = np.array(basis.T, order="C")
+    across[0] = 1
+    return across
 
 
 @compiled
 def _searched(
-    q: Any, v: Any, basis: Any, tables: Any, layers: int, sweeps: int, price: float, gain: float
-) -> float:
+    q: Any, target: Target, now: Drawing, tried: Drawing, basis: Any, tables: Tables, layers: int, sweeps: int,
+    price: float, gain: float,
+) -> float:  # fmt: skip
     step, low, high = tables.step, tables.low, tables.high
-    waves = basis.shape[1]
-    stack = layers + (layers - 1) * waves
-    turned, sums, squares = _sums(v)
-    curves = np.empty((2, len(turned), layers - 1))
-    order, errors = np.arange(len(turned)), np.empty(len(turned))
+    waves, columns = basis.shape
     y = q * step
-    error = _error(y, layers, basis, turned, sums, squares, curves, order, errors, math.inf)
-    if sweeps:  # columns that hold most of the error first: a move that does them no good soon fails
-        order = np.argsort(-errors)
-    used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * stack
+    two = y[faulted.TWO] > 0
+    error, told = draw_all(y, layers, basis, target, now)
+    if not sweeps:
+        return error
+    tried.curves[:] = now.curves
+    order = np.argsort(
+        -now.errors
+    )  # what holds most of the error first: a move that does it no good soon fails
+    hit = np.empty(columns, np.int64)
+    used = faulted.HEAD + (2 if two else 1) * (layers + (layers - 1) * waves)
     tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
         worth = price + gain * error
@@ -273,40 +78,87 @@ def _searched(
             if high[d] == low[d] or not look[d] or _needless(y, d, layers, waves):
                 continue
             idle = _idle(y, d, layers, waves)
-            partner, both = _partner(d, layers, waves, y[faulted.TWO] > 0)
+            partner, both = _partner(d, layers, waves, two)
             for way in range(1 if partner < 0 else 3 if both else 2):  # alone, against its partner, with it
                 for sign in (-1, 1):
                     new = q[d] + sign
                     if new < low[d] or new > high[d]:
                         continue
-                    more = added_bits(tables, d, q[d], new)
+                    more, other = added_bits(tables, d, q[d], new), 0
                     if way:
                         other = q[partner] + (sign if way == 2 else -sign)
                         if other < low[partner] or other > high[partner]:
                             continue
                         more += added_bits(tables, partner, q[partner], other)
-                        y[partner] = other * step
-                    y[d] = new * step
                     most = error - worth * more - LEAST_GAIN
                     if most <= 0:
-                        tried = math.inf
-                    elif idle:
-                        tried = error
-                    else:
-                        tried = _error(y, layers, basis, turned, sums, squares, curves, order, errors, most)
-                    if tried < most:
-                        error, q[d], tried_again[d] = tried, new, True
-                        if not idle:
-                            order = np.argsort(-errors)
+                        continue
+                    y[d] = new * step
+                    if way:
+                        y[partner] = other * step
+                    alone = d >= faulted.HEAD  # if an interface is bent, that is all that changes
+                    stack, first, k, unit = _bent(d if alone or not way else partner, layers, waves)
+                    some, left, to = order, 0.0, error
+                    by, until = (
+                        (sign if alone else -sign) * step * unit,
+                        first + 1 if way and alone else layers - 1,
+                    )
+                    if first >= 0 and not idle:
+                        end = layers_of(y, layers, stack, waves) - 1
+                        bend(told, tried.curves, stack, first, until, end, by, basis[k])
+                        if alone:
+                            count, left = 0, error
+                            for x in order:
+                                if touched(now, tried.curves, stack, x, first, end):
+                                    hit[count], count, left = x, count + 1, left - now.errors[x]
+                            some = hit[:count]
+                    if not idle:
+                        to = draw(y, layers, waves, target, tried, some, left, most)
+                    if to < most:
+                        q[d], tried_again[d] = new, True
                         if way:
                             q[partner], tried_again[partner] = other, True
+                        if first >= 0:
+                            for x in range(columns):
+                                for i in range(first, until):
+                                    told[stack, x, i] += by * basis[k, x]
+                            for curves in (now.curves, tried.curves):
+                                bend(told, curves, stack, first, until, layers - 1, 0.0, basis[k])
+                        if not idle:
+                            _copy_columns(tried, now, some)
+                            error, order = now.errors.sum(), np.argsort(-now.errors)
                     else:
                         y[d] = q[d] * step
                         if way:
                             y[partner] = q[partner] * step
+                        if first >= 0 and not idle:
+                            bend(told, tried.curves, stack, first, until, end, 0.0, basis[k])
         if all_of_them and not tried_again.any():
             break
     return error
+
+
+@inlined
+def _copy_columns(made: Drawing, to: Drawing, some: Any) -> None:
+    for x in some:
+        to.errors[x] = made.errors[x]
+        for stack in range(2):
+            for i in range(made.highest.shape[2]):
+                to.highest[stack, x, i] = made.highest[stack, x, i]
+                to.lowest[stack, x, i] = made.lowest[stack, x, i]
+
+
+@inlined
+def _bent(d: int, layers: int, waves: int) -> Any:
+    """The stack and the interface that a number bends, or -1; by which cosine, and by how many cells a unit."""
+    numbers = layers + (layers - 1) * waves
+    stack, within = (d - faulted.HEAD) // numbers, (d - faulted.HEAD) % numbers
+    if d < faulted.HEAD or within < layers:
+        return 0, -1, 0, 0.0
+    place = within - (2 * layers - 1)
+    if place < 0:
+        return stack, within - layers, 0, faulted.DEPTH
+    return stack, place // (waves - 1), 1 + place % (waves - 1), faulted.WAVE
 
 
 @compiled

@@ -1,0 +1,311 @@
+"""A faulted latent drawn over a map: the squared error of each column, and how far its interfaces may go at that.
+
+Most moves of a number that bends an interface take it past no cell: what `Drawing` keeps of each column tells which
+columns are to be drawn again, mostly few.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .compiled import compiled, inlined
+from .decoders import faulted
+from .decoders.cosines import NATIVE
+
+FAR = 5.0  # widths from an edge to where it is no more
+
+
+class Target(NamedTuple):
+    """A map by its columns (W, H), and the running sums (W, H + 1) of each and of its squares."""
+
+    v: NDArray[np.float64]
+    sums: NDArray[np.float64]
+    squares: NDArray[np.float64]
+
+
+class Drawing(NamedTuple):
+    """What a latent draws of a map.
+
+    Attributes:
+        curves: (2, W, L - 1) interfaces of either stack in cells, none over the one above it.
+        highest, lowest: (2, W, L - 1) depths that a curve may go up and down to, short of them, and no cell changes.
+        errors: squared, of each column (W,).
+    """
+
+    curves: NDArray[np.float64]
+    highest: NDArray[np.float64]
+    lowest: NDArray[np.float64]
+    errors: NDArray[np.float64]
+
+
+def target_of(v: NDArray[np.float64]) -> Target:
+    """A map (H, W) to be drawn."""
+    return Target(*_sums(v))
+
+
+def blank(layers: int, columns: int) -> Drawing:
+    """A drawing of nothing yet."""
+    curves, highest, lowest = np.zeros((3, 2, columns, layers - 1))
+    return Drawing(curves, highest, lowest, np.zeros(columns))
+
+
+@compiled
+def _sums(v: Any) -> Any:
+    """A map (W, H) by its columns, and the running sums (W, H + 1) of each and of its squares."""
+    turned = np.ascontiguousarray(v.T)
+    columns, height = turned.shape
+    sums, squares = np.zeros((columns, height + 1)), np.zeros((columns, height + 1))
+    for x in range(columns):
+        for z in range(height):
+            sums[x, z + 1] = sums[x, z] + turned[x, z]
+            squares[x, z + 1] = squares[x, z] + turned[x, z] ** 2
+    return turned, sums, squares
+
+
+@compiled
+def interfaces(y: Any, layers: int, basis: Any) -> Any:
+    """The interfaces (2, W, L - 1) that numbers (N,) tell, in cells, as they are told; basis (K, W)."""
+    waves, columns = basis.shape
+    told = np.zeros((2, columns, layers - 1))
+    for stack in range(2 if y[faulted.TWO] > 0 else 1):
+        depths = faulted.HEAD + stack * (layers + (layers - 1) * waves) + layers
+        shapes = depths + layers - 1
+        for i in range(layers - 1):
+            told[stack, :, i] = y[depths + i] * faulted.DEPTH
+            if i:
+                told[stack, :, i] += told[stack, :, i - 1]
+            for k in range(1, waves):
+                number = y[shapes + i * (waves - 1) + k - 1] * faulted.WAVE
+                if number != 0:
+                    for x in range(columns):
+                        told[stack, x, i] += number * basis[k, x]
+    return told
+
+
+@inlined
+def bend(told: Any, curves: Any, stack: int, first: int, until: int, end: int, by: float, wave: Any) -> None:
+    """Curves of a stack from one on to an end, as told, but some of them moved by so much of a wave (W,)."""
+    for x in range(len(wave)):
+        for i in range(first, end):
+            to = told[stack, x, i] + (by * wave[x] if i < until else 0.0)
+            curves[stack, x, i] = max(to, curves[stack, x, i - 1]) if i else to
+
+
+@inlined
+def touched(now: Drawing, curves: Any, stack: int, x: int, first: int, end: int) -> bool:
+    """Whether other curves of a stack, from one on to an end, change a cell of a column."""
+    for i in range(first, end):
+        to = curves[stack, x, i]
+        if to != now.curves[stack, x, i] and not now.highest[stack, x, i] < to < now.lowest[stack, x, i]:
+            return True
+    return False
+
+
+@inlined
+def layers_of(y: Any, layers: int, stack: int, waves: int) -> int:
+    """Layers of a stack, up to the last with a velocity of its own."""
+    first, used = faulted.HEAD + stack * (layers + (layers - 1) * waves), 1
+    for i in range(1, layers):
+        if y[first + i] != 0:
+            used = i + 1
+    return used
+
+
+@inlined
+def _lines(y: Any) -> Any:
+    """Of each line that does something, line 0 first: cosine, sine, offset, shift, and whether it is a wall."""
+    told, count = np.zeros((faulted.LINES, 5)), 0
+    for f in range(faulted.LINES):
+        angle = faulted.ANGLE_0 if f == 0 else faulted.LINE + 4 * (f - 1)
+        wall = f == 0 or y[angle + 3] > 0
+        if not wall and y[angle + 2] == 0:
+            continue
+        told[count, 0] = math.cos(y[angle] * faulted.ANGLE)
+        told[count, 1] = math.sin(y[angle] * faulted.ANGLE)
+        told[count, 2] = y[angle + 1] * faulted.DEPTH
+        told[count, 3] = 0.0 if wall else y[angle + 2] * faulted.DEPTH
+        told[count, 4] = 1.0 if wall else 0.0
+        count += 1
+    return told[:count]
+
+
+@inlined
+def _beyond(lines: Any, i: int, x: float, depth: float) -> float:
+    """Cells that a place is beyond a line."""
+    return float(x * lines[i, 0] + (depth - NATIVE / 2) * lines[i, 1] - lines[i, 2])
+
+
+@inlined
+def _cells_to(away: float, lines: Any, i: int, cell: float) -> int:
+    """Cells down to where a place is so far nearer to a line, or further from it."""
+    return int(math.ceil(min(away / max(abs(lines[i, 1]), 1e-9) / cell, 1e6)))
+
+
+@inlined
+def _soft(t: float) -> float:
+    return 1 / (1 + math.exp(-min(max(t, -30.0), 30.0)))
+
+
+@inlined
+def _layer(
+    y: Any, first: int, used: int, curves: Any, highest: Any, lowest: Any, stack: int, x: int, depth: float,
+    width: float, crisp: bool,
+) -> float:  # fmt: skip
+    """The value of a stack at a depth of a column; its interfaces may not go past there."""
+    value, over = y[first], -1
+    for i in range(used - 1):
+        below = depth - curves[stack, x, i]
+        if below < -FAR * width:
+            if crisp:
+                highest[stack, x, i] = max(highest[stack, x, i], depth + FAR * width)
+            break
+        if below > FAR * width:
+            over = i
+            value += y[first + i + 1]
+        else:
+            if crisp:
+                highest[stack, x, i] = math.inf
+            value += y[first + i + 1] * _soft(below / width)
+    if crisp and over >= 0:
+        lowest[stack, x, over] = min(lowest[stack, x, over], depth - FAR * width)
+    return value * faulted.VELOCITY
+
+
+@compiled
+def draw(
+    y: Any, layers: int, waves: int, target: Target, drawing: Drawing, some: Any, error: float, limit: float
+) -> float:
+    """Draw some columns of numbers (N,), under the curves of a drawing; an error and theirs, squared.
+
+    Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
+    """
+    columns, height = target.v.shape
+    v, sums, squares = target.v, target.sums, target.squares
+    curves, highest, lowest, errors = drawing.curves, drawing.highest, drawing.lowest, drawing.errors
+    last = 1 if y[faulted.TWO] > 0 else 0  # the stack of the block
+    starts = (faulted.HEAD, faulted.HEAD + last * (layers + (layers - 1) * waves))
+    used = (layers_of(y, layers, 0, waves), layers_of(y, layers, last, waves))
+    width = max(y[faulted.SOFT] * faulted.SOFTNESS, faulted.WIDTH)
+    far = FAR * width
+    crisp = 2 * far < NATIVE / height
+    lines = _lines(y)
+    top, reach, shifted = (
+        y[faulted.FILL_TOP] * faulted.DEPTH,
+        y[faulted.FILL_REACH] * faulted.DEPTH,
+        y[faulted.SHIFT] * faulted.DEPTH,
+    )
+    lower = 1 if shifted >= 0 else 0  # which side of line 0 the fill is on
+    fill = (y[starts[lower] + 1] / 2 + y[faulted.FILL_VELOCITY]) * faulted.VELOCITY if top > 0 else 0.0
+    cell = NATIVE / height
+    if not crisp and highest[0, 0, 0] < math.inf:  # wherever a soft edge goes, some cell changes
+        highest[:] = math.inf
+    for x in some:
+        if error > limit:
+            break
+        own = 0.0
+        if crisp:
+            for stack in range(2):
+                for i in range(layers - 1):
+                    highest[stack, x, i], lowest[stack, x, i] = -math.inf, math.inf
+        px = (x + 0.5) * (NATIVE / columns) - NATIVE / 2
+        z = 0
+        while z < height:
+            depth = (z + 0.5) * cell
+            run, plain, inside, shift = height - z, True, 1, 0.0
+            near = math.inf  # cells of a fill that are left to where it ends
+            if fill != 0 and reach > 0:
+                near = reach - _beyond(lines, 0, px, depth) * (1 if lower else -1)
+            for i in range(len(lines)):
+                off = _beyond(lines, i, px, depth)
+                if abs(off) <= far:
+                    plain = False
+                    break
+                if off * lines[i, 1] < 0:
+                    run = min(run, _cells_to(abs(off) - far, lines, i, cell))
+                if off < 0 and lines[i, 4] > 0:
+                    inside = 0
+                elif off > 0:
+                    shift += lines[i, 3]
+            if plain:
+                down = depth - shift - (shifted if inside else 0.0)
+                stack, first = inside * last, starts[inside]
+                value = y[first] * faulted.VELOCITY
+                if fill != 0 and inside == lower:
+                    over, under = depth - top, curves[stack, x, 0] - down
+                    plain = abs(over) > far and abs(under) > far and abs(near) > far
+                    if -over > far:
+                        run = min(run, int(math.ceil((-over - far) / cell)))
+                    if under > far:
+                        run = min(run, int(math.ceil((under - far) / cell)))
+                    if reach > 0:
+                        run = min(run, _cells_to(abs(near) - far, lines, 0, cell))
+                    if over > 0 and under > 0 and near > 0:
+                        value += fill
+                over_it, under_it = -1, -1  # the interfaces next to the run
+                for i in range(used[inside] - 1):
+                    below = down - curves[stack, x, i]
+                    if below < -far:
+                        run = min(run, int(math.ceil((-below - far) / cell)))
+                        under_it = i
+                        break
+                    if below <= far:
+                        plain = False
+                        break
+                    value += y[first + i + 1] * faulted.VELOCITY
+                    over_it = i
+                if plain:
+                    end = z + run
+                    if crisp and over_it >= 0:
+                        lowest[stack, x, over_it] = min(lowest[stack, x, over_it], down - far)
+                    if crisp and under_it >= 0:
+                        deep = down + (run - 1) * cell + far
+                        highest[stack, x, under_it] = max(highest[stack, x, under_it], deep)
+                    own += (
+                        squares[x, end]
+                        - squares[x, z]
+                        + value * (value * run - 2 * (sums[x, end] - sums[x, z]))
+                    )
+                    z = end
+                    continue
+            block, shift = 1.0, 0.0
+            for i in range(len(lines)):
+                off = _beyond(lines, i, px, depth)
+                part = _soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
+                if lines[i, 4] > 0:
+                    block *= part
+                else:
+                    shift += part * lines[i, 3]
+            down, value = depth - shift, 0.0
+            if block < 1:
+                value = (1 - block) * _layer(
+                    y, faulted.HEAD, used[0], curves, highest, lowest, 0, x, down, width, crisp
+                )
+            if block > 0:
+                value += block * _layer(
+                    y, starts[1], used[1], curves, highest, lowest, last, x, down - shifted, width, crisp
+                )
+            if fill != 0:
+                if crisp:
+                    highest[lower * last, x, 0] = math.inf
+                part = fill * _soft((depth - top) / width)
+                part *= _soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
+                if reach > 0:
+                    part *= _soft(near / width)
+                value += part * (block if lower else 1 - block)
+            own += (value - v[x, z]) ** 2
+            z += 1
+        errors[x] = own
+        error += own
+    return error
+
+
+@compiled
+def draw_all(y: Any, layers: int, basis: Any, target: Target, drawing: Drawing) -> Any:
+    """Draw all columns of numbers (N,): their squared error, and the interfaces as they are told."""
+    told = interfaces(y, layers, basis)
+    for stack in range(2):
+        bend(told, drawing.curves, stack, 0, 0, layers - 1, 0.0, basis[0])
+    every = np.arange(len(target.v))
+    return draw(y, layers, len(basis), target, drawing, every, 0.0, math.inf), told
