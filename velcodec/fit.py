@@ -37,6 +37,7 @@ BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
 # What a search may win of log NMSE (5 dB; 2.6 dB in few steps), and the share of bits that it may leave.
 HOPE, HASTY_HOPE = (1.2, 0.75), (0.6, 1.0)
+ROUNDS_WIN = 0.06  # nats that a search on rounded latents may come below the one on continuous ones
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
 LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
@@ -184,9 +185,11 @@ def _drawn_and_smooth(
     if steps:
         nats, share = HOPE if steps >= PATIENT or aim.psnr is not None else HASTY_HOPE
         hope = aim.cost(drawn.log_nmse - nats, share * drawn.bits)
-        rows = torch.nonzero(hope < torch.minimum(rival, smooth.cost(aim)))[:, 0]
+        rival = torch.minimum(rival, smooth.cost(aim))
+        rows = torch.nonzero(hope < rival)[:, 0]
         if len(rows):
-            z, table = _searched(v[rows], z[rows], table[rows], codebook, groups, steps, aim.some(rows))
+            own = v[rows], z[rows], table[rows]
+            z, table = _searched(*own, codebook, groups, steps, aim.some(rows), rival[rows])
             drawn.take(measured(v[rows], z, table, codebook), rows, aim)
     return drawn, smooth
 
@@ -236,22 +239,35 @@ def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]],
 
 
 def _searched(
-    v: Tensor, z: Tensor, table: Tensor, codebook: Codebook, groups: list[list[int]], steps: int, aim: Aim
+    v: Tensor,
+    z: Tensor,
+    table: Tensor,
+    codebook: Codebook,
+    groups: list[list[int]],
+    steps: int,
+    aim: Aim,
+    rival: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Latents of the network (B, D) and their table sets (B,) after a search from a start.
 
-    From the coarsest of some steps on, until a PSNR is reached or rounding costs no more than TOLERANCE.
+    From the coarsest of some steps on, until a PSNR is reached or rounding costs no more than TOLERANCE. In haste only
+    where continuous latents come near to what a rival costs (B,).
     """
     target = Target(v, codebook)
     hasty = aim.psnr is None and steps < PATIENT
     free = _search(target, z, table, steps, rounded=False, hasty=hasty)
     with torch.no_grad():
-        limit = target.log_nmse(free) + TOLERANCE * math.log(10) / 10
+        reached = target.log_nmse(free)
+    limit = reached + TOLERANCE * math.log(10) / 10
     if aim.psnr is not None:
         limit = torch.maximum(limit, torch.log(aim.nmse() + FLOOR))
     z, best = free.clone(), torch.full_like(limit, math.inf)
     left = torch.arange(len(v), device=v.device)
-    for group in groups:
+    if hasty and rival is not None:
+        step, tables = float(codebook.prior.step[groups[0][0]]), _cheapest(free, codebook, groups[0])
+        cost = reached + codebook.rate * codebook.prior.bits(free / step, tables).sum(1)
+        left = torch.nonzero(cost < rival + ROUNDS_WIN)[:, 0]
+    for group in groups if len(left) else ():
         some, tables = left, _cheapest(free[left], codebook, group)
         last = aim.psnr is None or group is groups[-1]
         if not last:
