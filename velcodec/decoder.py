@@ -114,7 +114,7 @@ def read_records(
     latents = _read_latents(block, header, codebook)
     stored: dict[int, Stored] = {}
     at = 0
-    for row in np.flatnonzero(block.kinds == container.KIND_EXACT).tolist():
+    for row in _rows_of(block.kinds, (container.KIND_EXACT,)):
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
     adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= SOFT_KINDS[-1])
@@ -123,7 +123,7 @@ def read_records(
     if held > MAX_SAMPLES:
         raise FormatError("a block states more samples than there can be")
     until = len(shapes) if until is None else until
-    there = np.flatnonzero(np.isin(block.kinds, LAYERED_KINDS)).tolist()
+    there = _rows_of(block.kinds, LAYERED_KINDS)
     rows = [row for row in there if row < until]
     if rows:
         stored.update(
@@ -138,7 +138,7 @@ def read_records(
         (block.residual, "smooth", range(container.KIND_RESIDUAL, 256)),
     )
     for data, model, kinds in streams:
-        there = np.flatnonzero(np.isin(block.kinds, list(kinds))).tolist()
+        there = _rows_of(block.kinds, kinds)
         rows = [row for row in there if row < until]
         if rows:
             parted = [block.kinds[row] in EXACT_KINDS for row in rows]
@@ -149,6 +149,11 @@ def read_records(
         if data and not there:
             raise FormatError("a block has integers that no map uses")
     return Records(block.kinds, latents, stored, shapes, until)
+
+
+def _rows_of(kinds: NDArray[np.uint8], wanted: Sequence[int]) -> list[int]:
+    """The rows whose kind is one of some. Of a few maps np.isin would take as long as they take to read."""
+    return [row for row, kind in enumerate(kinds.tolist()) if kind in wanted]
 
 
 def _read_layers(
@@ -192,13 +197,14 @@ def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None
             latents[tables == t] = quantise.from_integers(q, codebook.prior, t)
     elif block.entropy:
         raise FormatError("a block has latents that no map uses")
-    eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.plain)
-    if len(eight):
+    if block.int8:
+        eight = np.frombuffer(block.int8, np.uint8).reshape(-1, 4 + header.plain)
         scale = eight[:, :4].copy().view("<f4")[:, 0]
         plain = quantise.from_int8(scale, eight[:, 4:].view(np.int8))
         latents[kinds == container.KIND_INT8] = quantise.whole(plain, header.latent)
-    half = np.frombuffer(block.fp16, "<f2").reshape(-1, header.plain)
-    latents[kinds == container.KIND_FP16] = quantise.whole(quantise.from_fp16(half), header.latent)
+    if block.fp16:
+        half = np.frombuffer(block.fp16, "<f2").reshape(-1, header.plain)
+        latents[kinds == container.KIND_FP16] = quantise.whole(quantise.from_fp16(half), header.latent)
     return latents
 
 

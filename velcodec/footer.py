@@ -153,11 +153,16 @@ def pack_quality(psnr: NDArray[np.uint16], error: NDArray[np.uint16]) -> bytes:
 
 def unpack_quality(payload: bytes, count: int) -> tuple[NDArray[np.uint16], NDArray[np.uint16], bytes]:
     """The quality codes (count,) that a MAPS payload of an archive begins with, and the rest of it."""
+    stream, rest = parted(payload)
+    return *quality_of(b"".join(adaptive.unpack_bytes(stream, [count] * 4, True))), rest
+
+
+def parted(payload: bytes) -> tuple[bytes, bytes]:
+    """A MAPS payload of an archive: the stream of quality codes that it begins with, and the rest."""
     if len(payload) < STREAM.size:
         raise FormatError("a stream is truncated")
     coding, stored = STREAM.unpack_from(payload)
     at = STREAM.size + stored
     if coding != CODING_ADAPTIVE or at > len(payload):
         raise FormatError("a block does not begin with its quality")
-    planes = adaptive.unpack_bytes(payload[STREAM.size : at], [count] * 4, True)
-    return *quality_of(b"".join(planes)), payload[at:]
+    return payload[STREAM.size : at], payload[at:]

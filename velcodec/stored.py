@@ -91,7 +91,7 @@ class Stored:
         """What a block holds of its maps, their quality left out."""
         payload = self.section(entry).payload
         with self.naming():
-            return footer.unpack_quality(payload, entry.count)[2] if self.header.archive else payload
+            return footer.parted(payload)[1] if self.header.archive else payload
 
     def kinds(self, payload: bytes, entry: Entry) -> NDArray[np.uint8]:
         """The kind of every record of a block, (count,)."""
