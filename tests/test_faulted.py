@@ -145,6 +145,32 @@ def test_the_search_knows_what_it_draws(family: str, step: float) -> None:
 
 
 @pytest.mark.parametrize("family", synth.FAMILIES[4:8])
+def test_a_map_is_read_anew_with_its_lines_where_they_are(family: str) -> None:
+    differs = False
+    for v in normal(family, 3, 35):
+        told = faulted_fit.faulted_maps(v, DECODER)[0]
+        q = told.rounded(0.25)
+        q[[faulted.SHIFT, faulted.OFFSET_0]] += 40  # 1.5 cells
+        anew = told.again(q, 0.25)
+        assert anew is not None
+        np.testing.assert_array_equal(anew[: faulted.HEAD], q[: faulted.HEAD])
+        differs |= bool((anew != q).any())
+        hasty = faulted_fit.faulted_maps(v, DECODER, hasty=True)[0]
+        assert (hasty.again(q, 0.25) is None) == told.seen.soft
+    assert differs
+
+
+@pytest.mark.parametrize("goal", [None, 35.0])
+def test_reading_anew_makes_latents_cheaper(goal: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    codebook, maps = load_codebook(), normal("CurveFault_B", 6, 36)
+    goals = None if goal is None else np.full(len(maps), goal)
+    after = fit_latents(maps, codebook, CPU, 3, psnr=goals).rounded(codebook)
+    monkeypatch.setattr(faulted_fit.FaultedMap, "again", lambda *_: None)
+    before = fit_latents(maps, codebook, CPU, 3, psnr=goals).rounded(codebook)
+    assert after[2].mean() < 0.98 * before[2].mean()
+
+
+@pytest.mark.parametrize("family", synth.FAMILIES[4:8])
 def test_numbers_of_what_is_not_there_change_nothing(family: str) -> None:
     """The search takes their error for known, and it is: no drawing shows them. All others show."""
     idle_ones = 0

@@ -148,8 +148,9 @@ def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
             )
         )
     if decoder.faulted is not None and codebook.faulted_tables and steps:
-        told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted)
-        looks = PATIENT_LOOKS if steps >= PATIENT else FAULTED_LOOKS
+        patient = steps >= PATIENT
+        told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted, hasty=not patient)
+        looks = PATIENT_LOOKS if patient else FAULTED_LOOKS
         parts.append(
             told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, looks, FAULTED_SWEEPS)
         )

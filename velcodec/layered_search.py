@@ -54,6 +54,9 @@ class Outline:
             )
         )
 
+    def again(self, q: NDArray[np.int64], step: float) -> None:
+        """None: there is one way to look at layers without faults."""
+
 
 @compiled
 def _searched(

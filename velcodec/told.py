@@ -45,6 +45,9 @@ class Told(Protocol):
             price, gain: a bit is worth price + gain x squared error.
         """
 
+    def again(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64] | None:
+        """The map read anew, where some of its integers (N,) tell how to look at it; None where none do."""
+
 
 def tables_of(prior: Prior, t: int, numbers: slice) -> Tables:
     """Some numbers of a table set."""

@@ -25,6 +25,7 @@ PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squar
 PRICED_SWEEPS = 6  # at each
 HOPE = 4.0  # times the squared error allowed, from which a search may come down to it
 TRIES = 3  # times as many ways and step sizes are searched as are to reach a PSNR
+AGAIN = 2  # times that a map is read anew after a search where no PSNR is asked for, at most; else once
 SAFETY = 0.98  # of that error: edges are not quite crisp
 
 
@@ -117,25 +118,45 @@ def _candidates(
             return start._replace(cost=_cost(rate * sets[start.which].total(start.q), error / scale, None))
 
         best = min((moved(start, FIRST_SWEEPS) for start in starts[:looks]), key=lambda start: start.cost)
-        yield moved(best, sweeps - FIRST_SWEEPS)
+        best = moved(best, sweeps - FIRST_SWEEPS)
+        for _ in range(AGAIN):
+            anew = _again(best, sets[best.which])
+            if anew is None or (anew := moved(anew, sweeps)).cost >= best.cost:
+                break
+            best = anew
+        yield best
     else:
         limit, least, reached = goal * scale, min(sets[start.which].total(start.q) for start in starts), 0
-        for start in starts[: TRIES * looks]:
+
+        def cheaper_and_cheaper(start: Start) -> Iterator[Start]:
             tables = sets[start.which]
-            if reached and tables.total(start.q) > DEAR * least:
-                continue
-            within = False
-            for share in PRICES:  # from where the last left off, cheaper and cheaper
+            for share in PRICES:
                 error = start.told.searched(start.q, tables, PRICED_SWEEPS, share * limit, 0.0)
                 yield start._replace(
                     cost=_cost(rate * tables.total(start.q), error / scale, goal), q=start.q.copy()
                 )
                 if error > limit:
                     break
-                within = True
-            reached += within
+
+        made: list[Start] = []
+        for start in starts[: TRIES * looks]:
+            if reached and sets[start.which].total(start.q) > DEAR * least:
+                continue
+            own = list(cheaper_and_cheaper(start))
+            made += own
+            reached += len(own) > 1
             if reached == looks:
                 break
+        yield from made
+        best = min(made, key=lambda start: start.cost)
+        if (anew := _again(best, sets[best.which])) is not None:
+            yield from cheaper_and_cheaper(anew)
+
+
+def _again(start: Start, tables: Tables) -> Start | None:
+    """The map read anew as what was found of it says, to be searched from there; None where there is no such way."""
+    q = start.told.again(start.q, tables.step)
+    return None if q is None else start._replace(q=np.clip(q, tables.low, tables.high))
 
 
 def _rounded(
