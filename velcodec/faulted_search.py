@@ -64,9 +64,8 @@ def _searched(
     if not sweeps:
         return error
     tried.curves[:] = now.curves
-    order = np.argsort(
-        -now.errors
-    )  # what holds most of the error first: a move that does it no good soon fails
+    # Columns that hold most of the error first: a move that does them no good soon fails.
+    order = np.argsort(-now.errors)
     hit = np.empty(columns, np.int64)
     used = faulted.HEAD + (2 if two else 1) * (layers + (layers - 1) * waves)
     tried_again = np.zeros(len(q), np.bool_)
@@ -99,10 +98,8 @@ def _searched(
                     alone = d >= faulted.HEAD  # if an interface is bent, that is all that changes
                     stack, first, k, unit = _bent(d if alone or not way else partner, layers, waves)
                     some, left, to = order, 0.0, error
-                    by, until = (
-                        (sign if alone else -sign) * step * unit,
-                        first + 1 if way and alone else layers - 1,
-                    )
+                    by = (sign if alone else -sign) * step * unit
+                    until = first + 1 if way and alone else layers - 1
                     if first >= 0 and not idle:
                         end = layers_of(y, layers, stack, waves) - 1
                         bend(told, tried.curves, stack, first, until, end, by, basis[k])
