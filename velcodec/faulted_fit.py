@@ -27,7 +27,8 @@ ON_PLATEAUS = 0.4  # of the cells that are such ones, at least
 FEWEST = 3  # cells of a layer
 AWAY = 5  # cells across within which a plateau has no border where traces of faults are looked for
 SOFT_EDGE = 0.175  # cells: the width of a sigmoid as soft as the edges of OpenFWI's smoothed faults
-ENOUGH = 3e-4  # NMSE of flat layers past which folded ones are not looked for
+# NMSE of flat layers up to which folded ones are not looked for; of soft edges in haste.
+ENOUGH, HASTY_ENOUGH = 3e-4, 1e-3
 ROUGH, ROUGH_WAVES = 1.0, 24  # step from which on interfaces are told roughly, and by how many cosines
 HELD = 0.25  # cells that fine interfaces are held off the centres of cells on their other side
 SCORED_WAVES = 14  # of an interface, as faults are compared
@@ -64,7 +65,7 @@ class Plateaus:
 
 @dataclass(frozen=True)
 class FaultedMap:
-    """A map (70, 70) seen with some faults, as numbers (N,) of a latent in units; in haste it is seldom read anew."""
+    """A map (70, 70) seen with some faults, as numbers (N,) of a latent in units. In haste soft ones are seen once."""
 
     seen: Plateaus
     faults: Faults
@@ -124,7 +125,7 @@ def faulted_maps(
         return []
     found: list[tuple[float, FaultedMap]] = []
     for own in (p, *(_with_fills(p) if p.soft else ())):
-        enough = ENOUGH * float(np.ptp(p.v)) ** 2 * p.v.size
+        enough = (HASTY_ENOUGH if hasty and p.soft else ENOUGH) * float(np.ptp(p.v)) ** 2 * p.v.size
         score = partial(_score, own, decoder=decoder)
         for f in fault_growth.find(
             own.values[own.labels], own.labels, _traces(own) if p.soft else None, score, enough

@@ -36,7 +36,7 @@ TOLERANCE = 0.2  # dB that the rounding of a map's latent may cost; maps past it
 BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
 # What a search may win of log NMSE (5 dB; 2.6 dB in few steps), and the share of bits that it may leave.
-HOPE, HASTY_HOPE = (1.2, 0.75), (0.6, 1.0)
+HOPE, HASTY_HOPE = (1.2, 0.75), (0.85, 1.0)
 ROUNDS_WIN = 0.06  # nats that a search on rounded latents may come below the one on continuous ones
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
