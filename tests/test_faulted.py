@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -168,6 +170,29 @@ def test_reading_anew_makes_latents_cheaper(goal: float | None, monkeypatch: pyt
     monkeypatch.setattr(faulted_fit.FaultedMap, "again", lambda *_: None)
     before = fit_latents(maps, codebook, CPU, 3, psnr=goals).rounded(codebook)
     assert after[2].mean() < 0.98 * before[2].mean()
+
+
+def test_what_something_else_does_in_fewer_bytes_is_not_searched_to_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codebook, maps = load_codebook(), normal("CurveFault_B", 3, 36)
+    searched, sweeps = faulted_fit.FaultedMap.searched, []
+
+    def counted(self: faulted_fit.FaultedMap, *how: Any) -> float:
+        sweeps.append(how[2])
+        return searched(self, *how)
+
+    def fitted(effort: int, most: float | None) -> tuple[float, int]:
+        sweeps.clear()
+        others = None if most is None else np.full(len(maps), most)
+        fit = fit_latents(maps, codebook, CPU, effort, psnr=np.full(len(maps), 33.0), most=others)
+        return float(fit.rounded(codebook)[2].sum()), sum(sweeps)
+
+    monkeypatch.setattr(faulted_fit.FaultedMap, "searched", counted)
+    free, dear, cheap = (fitted(3, most) for most in (None, 1000.0, 10.0))
+    assert dear[0] == pytest.approx(free[0], rel=0.03)
+    assert cheap[1] < 0.7 * min(free[1], dear[1])
+    assert fitted(5, 10.0)[1] == fitted(5, None)[1]  # who asks for that has the time
 
 
 @pytest.mark.parametrize("family", synth.FAMILIES[4:8])

@@ -18,14 +18,18 @@ class Aim:
         rate: nats of log NMSE that a bit must win.
         psnr: (B,) dB that each map should reach; None weighs error against bits. A map that cannot reach it is
             weighed so too.
+        most: (B,) bits in which something else reaches that PSNR: a latent that takes more is of no use. None says
+            nothing of that.
     """
 
     rate: float
     psnr: Tensor | None = None
+    most: Tensor | None = None
 
     def some(self, rows: Tensor) -> "Aim":
         """That of some rows."""
-        return self if self.psnr is None else Aim(self.rate, self.psnr[rows])
+        psnr, most = (None if own is None else own[rows] for own in (self.psnr, self.most))
+        return Aim(self.rate, psnr, most)
 
     def nmse(self) -> Tensor:
         """The NMSE (B,) of the PSNR that is asked for."""
@@ -38,6 +42,10 @@ class Aim:
         if self.psnr is None:
             return weighed
         return torch.where(-10 / math.log(10) * log_nmse >= self.psnr, self.rate * bits - FORTUNE, weighed)
+
+    def rival(self, cost: Tensor) -> Tensor:
+        """What the next latents are to cost less than (B,), where those so far cost that."""
+        return cost if self.most is None else torch.minimum(cost, self.rate * self.most - FORTUNE)
 
 
 @dataclass(frozen=True)

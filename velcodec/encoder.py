@@ -141,7 +141,7 @@ def _try_latents(
         latents = modes.fitted(own, header, request, codebook, device, 0)
         for effort in dict.fromkeys((0, request.effort)):
             if effort:
-                latents = modes.fitted(own, header, request, codebook, device, effort)
+                latents = modes.fitted(own, header, request, codebook, device, effort, best.bytes[rows])
             offer = modes.as_latents(own, latents, header, request, drift)
             modes.take(best, offer, rows)
             left = np.flatnonzero(latents.bytes < WORTH * best.bytes[rows]).tolist()

@@ -76,6 +76,7 @@ def fit_latents(
     effort: int,
     plain: int | None = None,
     psnr: NDArray[np.float64] | None = None,
+    most: NDArray[np.float64] | None = None,
 ) -> Fit:
     """Fit latents to normalised maps.
 
@@ -86,16 +87,25 @@ def fit_latents(
             for, and they may be layers. Otherwise the numbers that will be kept as they are; the rest are 0.
         psnr: (B,) dB that will do, where latents reach it, in the fewest bits; None: error and bits as the codebook
             weighs them.
+        most: (B,) bytes in which something else reaches that PSNR: in haste, latents that would take more are not
+            searched for.
     """
     keep_freed_memory()
     codebook.to(device)
     points = points_at_once(device, BATCH_POINTS, POINT_BYTES)
     batch = max(1, points // (maps.shape[1] * maps.shape[2]))
-    goals = None if psnr is None else torch.from_numpy(psnr.astype(np.float32)).to(device)
+    if psnr is None or STEPS[effort] >= PATIENT:
+        most = None
+    goals, limits = (None if own is None else torch.from_numpy(own).float() for own in (psnr, most))
+    whole = Aim(
+        codebook.rate,
+        None if goals is None else goals.to(device),
+        None if limits is None else 8 * limits.to(device),
+    )
     parts = []
     for i in range(0, len(maps), batch):
         v = on_device(maps[i : i + batch], device)
-        aim = Aim(codebook.rate, None if goals is None else goals[i : i + batch])
+        aim = whole.some(torch.arange(i, i + len(v), device=device))
         parts.append(
             _fit_batch(v, codebook, STEPS[effort], aim)
             if plain is None
@@ -129,7 +139,9 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
         left = torch.nonzero(~_settled(found, aim, codebook, steps >= PATIENT))[:, 0]
     rows = left
     if len(rows):
-        for other in _drawn_and_smooth(v[rows], codebook, steps, aim.some(rows), found.cost(aim)[rows]):
+        for other in _drawn_and_smooth(
+            v[rows], codebook, steps, aim.some(rows), aim.rival(found.cost(aim))[rows]
+        ):
             found.take(other, rows, aim)
     step = torch.from_numpy(codebook.prior.step).to(v.device)[found.table][:, None]
     return found.integers * step, found.table

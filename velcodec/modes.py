@@ -338,15 +338,25 @@ class Latents:
 
 
 def fitted(
-    maps: Maps, header: Header, request: Request, codebook: Codebook, device: torch.device, effort: int
+    maps: Maps,
+    header: Header,
+    request: Request,
+    codebook: Codebook,
+    device: torch.device,
+    effort: int,
+    most: NDArray[np.float64] | None = None,
 ) -> Latents:
-    """Latents of maps of one shape, searched for at an effort."""
+    """Latents of maps of one shape, searched for at an effort.
+
+    Args:
+        most: bytes (n,) that they are to take less than, where a PSNR is asked for.
+    """
     original = np.stack(maps.samples).astype(np.float64)
     normalised = ((original - header.offset) / header.scale).astype(np.float32)
     rounded = request.latent == "entropy"
     goals = _goals(maps, header, request, codebook) if rounded else None
     plain = None if rounded else header.plain
-    fit = fit_latents(normalised, codebook, device, effort, plain, goals)
+    fit = fit_latents(normalised, codebook, device, effort, plain, goals, most)
     n = len(original)
     stored: list[Any]
     if rounded:

@@ -23,6 +23,10 @@ FIRST_SWEEPS = 2  # over the numbers of a map, that show which way to tell it is
 DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
 PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squared error that a PSNR allows
 PRICED_SWEEPS = 6  # at each
+# Where something else reaches a PSNR: times its bits past which the next price is not tried, and times the squared
+# error allowed from which no search comes down to it, once rounded and after a sweep.
+LEFT = (1.5, 1.3, 1.2, 1.1, 1.0)
+FAR = (10.0, 2.0)
 HOPE = 4.0  # times the squared error allowed, from which a search may come down to it
 TRIES = 3  # times as many ways and step sizes are searched as are to reach a PSNR
 AGAIN = 2  # times that a map is read anew after a search where no PSNR is asked for, at most; else once
@@ -57,6 +61,40 @@ class Start(NamedTuple):
     told: Told
 
 
+class Scales(NamedTuple):
+    """What the integers of a map are weighed by.
+
+    Args:
+        sets: their tables.
+        rate: nats of log NMSE that a bit must win.
+        whole: the squared error of an NMSE of 1.
+        goal: the NMSE to reach, where there is one.
+        most: bits in which something else reaches it.
+    """
+
+    sets: list[Tables]
+    rate: float
+    whole: float
+    goal: float | None
+    most: float
+
+    def bits(self, start: Start) -> float:
+        """What a start takes."""
+        return self.sets[start.which].total(start.q)
+
+    def cost(self, bits: float, nmse: float) -> float:
+        """What a latent costs, in nats."""
+        if self.goal is not None and nmse <= SAFETY * self.goal:
+            return self.rate * bits - FORTUNE
+        return self.rate * bits + math.log(nmse + FLOOR)
+
+    def searched(self, start: Start, sweeps: int, price: float, gain: float = 0.0) -> tuple[Start, float]:
+        """Where a search from a start comes to, and the squared error there."""
+        q, tables = start.q.copy(), self.sets[start.which]
+        error = start.told.searched(q, tables, sweeps, price, gain)
+        return start._replace(q=q, cost=self.cost(tables.total(q), error / self.whole)), error
+
+
 def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The cheapest latents of normalised maps (B, H, W) for a part, of those that it can tell.
 
@@ -68,6 +106,7 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
     """
     scale = (span_of(v).double() ** 2 * (v.shape[1] * v.shape[2])).tolist()
     goals = [None] * len(v) if aim.psnr is None else aim.nmse().tolist()
+    most = [math.inf] * len(v) if aim.most is None else aim.most.tolist()
     own = slice(1, 1 + part.numbers)
     sets = [tables_of(codebook.prior, t, own) for t in part.tables]
     maps = v.cpu().numpy()
@@ -76,9 +115,8 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
         ways = part.ways(maps[i])
         if not ways:
             return None
-        looks = part.looks[goals[i] is not None]
-        made = _candidates(ways, sets, looks, part.sweeps if search else 0, aim.rate, scale[i], goals[i])
-        best = min(made, key=lambda start: start.cost)
+        scales = Scales(sets, aim.rate, scale[i], goals[i], most[i])
+        best = _cheapest(_candidates(ways, scales, part, search))
         return i, best.q, part.tables[best.which]
 
     if search:
@@ -96,73 +134,77 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
     return rows.to(v.device), z.to(v.device), table.to(v.device)
 
 
-def _candidates(
-    ways: Sequence[Told],
-    sets: list[Tables],
-    looks: int,
-    sweeps: int,
-    rate: float,
-    scale: float,
-    goal: float | None,
-) -> Iterator[Start]:
-    """Integers of a map, rounded or, with sweeps, searched, with what they cost."""
-    hoped = HOPE * goal if sweeps and goal is not None else goal
-    starts = sorted(_rounded(ways, sets, rate, scale, hoped), key=lambda start: start.cost)
-    if not sweeps:
-        yield from starts
-    elif goal is None:
-        price = rate * FLOOR * scale
-
-        def moved(start: Start, sweeps: int) -> Start:
-            error = start.told.searched(start.q, sets[start.which], sweeps, price, rate)
-            return start._replace(cost=_cost(rate * sets[start.which].total(start.q), error / scale, None))
-
-        best = min((moved(start, FIRST_SWEEPS) for start in starts[:looks]), key=lambda start: start.cost)
-        best = moved(best, sweeps - FIRST_SWEEPS)
-        for _ in range(AGAIN):
-            anew = _again(best, sets[best.which])
-            if anew is None or (anew := moved(anew, sweeps)).cost >= best.cost:
-                break
-            best = anew
-        yield best
-    else:
-        limit, least, reached = goal * scale, min(sets[start.which].total(start.q) for start in starts), 0
-
-        def cheaper_and_cheaper(start: Start) -> Iterator[Start]:
-            tables = sets[start.which]
-            for share in PRICES:
-                error = start.told.searched(start.q, tables, PRICED_SWEEPS, share * limit, 0.0)
-                yield start._replace(
-                    cost=_cost(rate * tables.total(start.q), error / scale, goal), q=start.q.copy()
-                )
-                if error > limit:
-                    break
-
-        made: list[Start] = []
-        for start in starts[: TRIES * looks]:
-            if reached and sets[start.which].total(start.q) > DEAR * least:
-                continue
-            own = list(cheaper_and_cheaper(start))
-            made += own
-            reached += len(own) > 1
-            if reached == looks:
-                break
-        yield from made
-        best = min(made, key=lambda start: start.cost)
-        if (anew := _again(best, sets[best.which])) is not None:
-            yield from cheaper_and_cheaper(anew)
+def _candidates(ways: Sequence[Told], scales: Scales, part: Part, search: bool) -> Sequence[Start]:
+    """Integers of a map, rounded or searched for."""
+    if not search:
+        return list(_rounded(ways, scales))
+    if scales.goal is None:
+        return [_weighed(sorted(_rounded(ways, scales), key=_by_cost), scales, part)]
+    hoped = scales._replace(goal=HOPE * scales.goal)
+    return _reaching(sorted(_rounded(ways, hoped), key=_by_cost), scales, part.looks[1])
 
 
-def _again(start: Start, tables: Tables) -> Start | None:
+def _weighed(starts: list[Start], scales: Scales, part: Part) -> Start:
+    """Searched from the best of some starts, by error against bits; read anew while that is better."""
+
+    def searched(start: Start, sweeps: int) -> Start:
+        return scales.searched(start, sweeps, scales.rate * FLOOR * scales.whole, scales.rate)[0]
+
+    best = _cheapest([searched(start, FIRST_SWEEPS) for start in starts[: part.looks[0]]])
+    best = searched(best, part.sweeps - FIRST_SWEEPS)
+    for _ in range(AGAIN):
+        anew = _again(best, scales)
+        if anew is None or (anew := searched(anew, part.sweeps)).cost >= best.cost:
+            break
+        best = anew
+    return best
+
+
+def _reaching(starts: list[Start], scales: Scales, looks: int) -> list[Start]:
+    """Searched from some starts for the fewest bits that keep what is to be reached, and from the best read anew."""
+    least, made, reached = min(map(scales.bits, starts)), list[Start](), 0
+    for start in starts[: TRIES * looks]:
+        if reached and scales.bits(start) > DEAR * least:
+            continue
+        own = list(_cheaper_and_cheaper(start, scales))
+        made += own
+        if (found := _cheapest(own)).cost < -FORTUNE / 2:
+            scales = scales._replace(most=min(scales.most, scales.bits(found)))
+            reached += 1
+        if reached == looks:
+            break
+    best = _cheapest(made)
+    if scales.bits(best) <= LEFT[0] * scales.most and (anew := _again(best, scales)) is not None:
+        made += _cheaper_and_cheaper(anew, scales)
+    return made
+
+
+def _cheaper_and_cheaper(start: Start, scales: Scales) -> Iterator[Start]:
+    """A search at higher and higher prices of a bit, until too much is lost, or there is nothing to win."""
+    assert scales.goal is not None
+    limit = scales.goal * scales.whole
+    for sweeps, far in enumerate(FAR if math.isfinite(scales.most) else ()):
+        start, error = scales.searched(start, sweeps, PRICES[0] * limit)
+        if error > far * limit:
+            yield start
+            return
+    for share, left in zip(PRICES, LEFT, strict=True):
+        start, error = scales.searched(start, PRICED_SWEEPS, share * limit)
+        yield start
+        if error > limit or scales.bits(start) > left * scales.most:
+            return
+
+
+def _again(start: Start, scales: Scales) -> Start | None:
     """The map read anew as what was found of it says, to be searched from there; None where there is no such way."""
+    tables = scales.sets[start.which]
     q = start.told.again(start.q, tables.step)
     return None if q is None else start._replace(q=np.clip(q, tables.low, tables.high))
 
 
-def _rounded(
-    ways: Sequence[Told], sets: list[Tables], rate: float, scale: float, goal: float | None
-) -> Iterator[Start]:
+def _rounded(ways: Sequence[Told], scales: Scales) -> Iterator[Start]:
     """A map in each way and step size, rounded, with the table set that takes the fewest bits."""
+    sets = scales.sets
     for told in ways:
         for step in sorted({tables.step for tables in sets}):
             first = told.rounded(step)
@@ -170,9 +212,12 @@ def _rounded(
             which = min(of_step, key=lambda i: sets[i].total(first))
             q = np.clip(first, sets[which].low, sets[which].high)
             error = told.searched(q, sets[which], 0, 0.0, 0.0)
-            yield Start(_cost(rate * sets[which].total(first), error / scale, goal), q, which, told)
+            yield Start(scales.cost(sets[which].total(first), error / scales.whole), q, which, told)
 
 
-def _cost(bits: float, nmse: float, goal: float | None) -> float:
-    """What a latent costs, as Aim has it, in nats."""
-    return bits - FORTUNE if goal is not None and nmse <= SAFETY * goal else bits + math.log(nmse + FLOOR)
+def _by_cost(start: Start) -> float:
+    return start.cost
+
+
+def _cheapest(starts: Sequence[Start]) -> Start:
+    return min(starts, key=_by_cost)
