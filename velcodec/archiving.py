@@ -31,7 +31,7 @@ from .cluster import cluster
 from .codebook import load_codebook
 from .compression import NORMAL_RANGE, check_block, checked, header_for, ranges_of, write_maps
 from .errors import DataError, UsageError
-from .header import Header, from_json
+from .header import WRITTEN, Header, from_json
 from .joining import blocks_in, check_alike, copied, joined, numbered
 from .manifest import Source
 from .request import Request
@@ -267,7 +267,7 @@ def common_header(surveyed: Sequence[Surveyed], options: Options, like: Header |
     can be merged and appended to.
 
     Args:
-        like: a header whose range they have, if they are within it.
+        like: a header whose range they have, if they are within it, and whose coder.
     """
     first = surveyed[0]
     for one in surveyed[1:]:
@@ -282,6 +282,8 @@ def common_header(surveyed: Sequence[Surveyed], options: Options, like: Header |
         low, high = usual
     book = load_codebook(options.codebook)
     header = header_for((1, *first.shape[-2:]), np.dtype(first.dtype), (low, high), options.request, book)
+    if like is not None and like.coder in WRITTEN:
+        header = replace(header, coder=like.coder)
     header = replace(joined([replace(header, shape=one.stack) for one in surveyed]), archive=True)
     from_json(header.to_json())
     return header

@@ -48,7 +48,8 @@ FEATURE_THIRD = 8  # beside it, the third: layers know typical ones, FOOT is one
 FEATURE_FOURTH = 16  # beside it, the fourth: layers may have smoothed edges
 FEATURE_FIFTH = 32  # beside it, the fifth: latents that are not coded are cut to PLAIN numbers
 FEATURE_ARCHIVE = 64  # quality is in MAPS sections, and SRCS says where maps are from
-KNOWN_REQUIRED_FEATURES = 127  # bits of the required-features field that this release understands
+FEATURE_SIXTH = 128  # beside the fifth, the sixth: smooth has another prediction and other contexts
+KNOWN_REQUIRED_FEATURES = 255  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -91,6 +92,14 @@ HEADER_DICTIONARY_5 = (
     .replace(
         b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
         b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
+    )
+)
+HEADER_DICTIONARY_6 = (
+    HEADER_DICTIONARY_5.replace(b"velcodec-3", b"velcodec-6")
+    .replace(b"openfwi-2d-v1", b"openfwi-2d-v3")
+    .replace(
+        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
+        b"7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e",
     )
 )
 
@@ -259,6 +268,8 @@ def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
 
 
 def _dictionary(features: int) -> bytes:
+    if features & FEATURE_SIXTH:
+        return HEADER_DICTIONARY_6
     if features & FEATURE_FIFTH:
         return HEADER_DICTIONARY_5
     if features & FEATURE_FOURTH:

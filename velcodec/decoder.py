@@ -20,7 +20,7 @@ from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
 from .grid import Grid, resample
-from .header import CODERS, MAX_SAMPLES, Header
+from .header import MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers, Model
 from .soft import Soft
@@ -131,11 +131,11 @@ def read_records(
         )
     if block.layers and not there:
         raise FormatError("a block has layers that no map uses")
-    edges: Model = "edges-1" if header.coder == CODERS[0] else "edges"
+    edges, smooth = pixels.models(header.generation)
     streams: tuple[tuple[bytes, Model, Sequence[int]], ...] = (
         (block.edges, edges, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
-        (block.smooth, "smooth", (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
-        (block.residual, "smooth", range(container.KIND_RESIDUAL, 256)),
+        (block.smooth, smooth, (container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)),
+        (block.residual, smooth, range(container.KIND_RESIDUAL, 256)),
     )
     for data, model, kinds in streams:
         there = _rows_of(block.kinds, kinds)
@@ -171,7 +171,7 @@ def _read_layers(
     if any(part and h * w > MAX_FINE for (h, w), part in zip(own, parts, strict=True)):
         raise FormatError("a map with smoothed edges is larger than it may be")
     scales = [0 if part is None else 1 + container.PARTS.index(part) for part in parts]
-    models = min(3, 1 + CODERS.index(header.coder))
+    models = min(3, header.generation)
     low, high = header.low, header.high
     found = layers.decode(block.layers, own, stepped, dtype, low, high, unit, whole, models, scales)
     out: list[Layered | Soft] = []

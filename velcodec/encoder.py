@@ -76,20 +76,21 @@ def encode_block(
     quick = request.effort <= QUICK
     dear = best.bytes > (CHEAP_QUICK if quick else CHEAP) * area
     if request.lossless:
-        _try(best, maps, dear, lambda some: modes.as_exact(some, model="edges"))
-        _try(best, maps, best.bytes > 10 * TEXTURED * area, lambda some: modes.as_exact(some, model="smooth"))
+        _try(best, maps, dear, lambda some: modes.as_exact(some, header, smooth=False))
+        rough = best.bytes > 10 * TEXTURED * area
+        ways += _try_smooth(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
     else:
-        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, model="edges"))
+        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
         if request.max_error is None and header.tile is None:
             uneven = dear & finite & ~np.isin(best.kinds, LAYERED_KINDS)
             _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
         rough = finite & (best.bytes > TEXTURED * area)
         leeway = SMOOTH_LEEWAY if quick else 1.0
-        _try(
+        ways += _try_smooth(
             best,
             maps,
             rough,
-            lambda some: modes.as_quantised(some, header, request, model="smooth").cheaper(leeway),
+            lambda some: modes.as_quantised(some, header, request, smooth=True).cheaper(leeway),
         )
         if header.tile is None:
             exact_layers = np.isin(best.kinds, LAYERED_KINDS)
@@ -99,7 +100,7 @@ def encode_block(
             _try_latents(best, maps, finite & dear & ~exact_layers, header, request, codebook, device)
     for way in ways:
         modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
-    # A stream that loses some of its maps to latents has less to learn from: so both ways are tried.
+    # A stream that loses some of its maps to others has less to learn from: so all ways are tried.
     made = [
         Encoded(_pack(maps, way, header, codebook), way.psnr, way.error)
         for way in ways
@@ -122,6 +123,23 @@ def _try(best: Offer, maps: Maps, where: NDArray[np.bool_], offer: Callable[[Map
     rows = np.flatnonzero(where).tolist()
     if rows:
         modes.take(best, offer(maps.some(rows)), rows)
+
+
+def _try_smooth(
+    best: Offer, maps: Maps, where: NDArray[np.bool_], offer: Callable[[Maps], Offer]
+) -> list[Offer]:
+    """As `_try`. Where it is the cheapest for some of the maps alone, also the better of all of them or none."""
+    rows = np.flatnonzero(where).tolist()
+    if not rows:
+        return []
+    before, smooth = modes.copied(best), offer(maps.some(rows))
+    modes.take(best, smooth, rows)
+    taken = smooth.bytes < before.bytes[rows]
+    if taken.all() or not taken.any():
+        return []
+    if smooth.bytes.sum() < before.bytes[rows].sum():
+        modes.take(before, smooth, rows, all_of_it=True)
+    return [before]
 
 
 def _try_latents(
@@ -200,6 +218,7 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
         integers = [stored[r][0] if kinds[r] >= container.KIND_RESIDUAL else stored[r] for r in rows]
         groups.append((t, np.stack(integers)))
     mantissa = exact.mantissa(np.dtype(header.dtype))
+    of_edges, of_smooth = pixels.models(header.generation)
     heights = [len(maps.samples[row]) for row in np.flatnonzero(np.isin(kinds, LAYERED_KINDS)).tolist()]
     layered = held(*LAYERED_KINDS)
     edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
@@ -216,9 +235,9 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
             fp16=b"".join(q.tobytes() for q in held(container.KIND_FP16)),
             exact=b"".join(m.tobytes() for m in held(container.KIND_EXACT)),
             layers=made(layered, lambda m: modes.encode_layers(m, heights, header)[0]),
-            edges=made(edges, lambda m: pixels.encode(m, "edges", mantissa)[0]),
-            smooth=made(smooth, lambda m: pixels.encode(m, "smooth", mantissa)[0]),
-            residual=made(corrections, lambda m: pixels.encode(m, "smooth", 0)[0]),
+            edges=made(edges, lambda m: pixels.encode(m, of_edges, mantissa)[0]),
+            smooth=made(smooth, lambda m: pixels.encode(m, of_smooth, mantissa)[0]),
+            residual=made(corrections, lambda m: pixels.encode(m, of_smooth, 0)[0]),
         ),
         header.features,
     )

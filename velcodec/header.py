@@ -10,7 +10,10 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = ("velcodec-1", "velcodec-2", "velcodec-3", "velcodec-4", "velcodec-5")  # oldest first
+CODERS = tuple(f"velcodec-{k}" for k in range(1, 7))  # oldest first
+WRITTEN = CODERS[
+    -2:
+]  # of which files are still written: to archives that have the older one maps are appended
 # What each adds to the features of the one before it.
 ADDED = (
     0,
@@ -18,6 +21,7 @@ ADDED = (
     container.FEATURE_THIRD,
     container.FEATURE_FOURTH,
     container.FEATURE_FIFTH,
+    container.FEATURE_SIXTH,
 )
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
@@ -66,7 +70,12 @@ class Header:
         modes = container.FEATURE_MODES if self.unit is not None else 0
         tiles = container.FEATURE_TILES if self.tile is not None else 0
         archive = container.FEATURE_ARCHIVE if self.archive else 0
-        return modes | tiles | archive | sum(ADDED[: CODERS.index(self.coder) + 1])
+        return modes | tiles | archive | sum(ADDED[: self.generation])
+
+    @property
+    def generation(self) -> int:
+        """The coder's number, 1 for velcodec-1."""
+        return 1 + CODERS.index(self.coder)
 
     @property
     def plain(self) -> int:

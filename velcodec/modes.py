@@ -89,10 +89,10 @@ def copied(offer: Offer) -> Offer:
     )
 
 
-def take(best: Offer, offer: Offer, rows: Sequence[int]) -> None:
-    """Put an offer for some rows in place of the best where it takes fewer bytes."""
+def take(best: Offer, offer: Offer, rows: Sequence[int], all_of_it: bool = False) -> None:
+    """Put an offer for some rows in place of the best where it takes fewer bytes, or wherever there is one."""
     for i, row in enumerate(rows):
-        if offer.bytes[i] < best.bytes[row]:
+        if offer.bytes[i] < best.bytes[row] or (all_of_it and np.isfinite(offer.bytes[i])):
             best.kinds[row], best.bytes[row] = offer.kinds[i], offer.bytes[i]
             best.psnr[row], best.error[row] = offer.psnr[i], offer.error[i]
             best.stored[row] = offer.stored[i]
@@ -223,10 +223,11 @@ def encode_layers(stored: list[Any], heights: list[int], header: Header) -> tupl
     return layers.encode(plain, tall, header.low, header.high, header.unit or 0.0, scales)
 
 
-def as_exact(maps: Maps, model: Model) -> Offer:
+def as_exact(maps: Maps, header: Header, smooth: bool) -> Offer:
     """Integers and binary fractions, bit for bit, under one of the two models of pixels.py."""
     found = [exact.to_integers(_native(m)) for m in maps.samples]
-    kind = container.KIND_SMOOTH_EXACT if model == "smooth" else container.KIND_EDGES_EXACT
+    kind = container.KIND_SMOOTH_EXACT if smooth else container.KIND_EDGES_EXACT
+    model = pixels.models(header.generation)[smooth]
     return _integers_of(maps, found, model, kind, exact.mantissa(maps.samples[0].dtype))
 
 
@@ -259,12 +260,13 @@ def as_zstd(maps: Maps, than: NDArray[np.float64]) -> Offer:
     return out
 
 
-def as_quantised(maps: Maps, header: Header, request: Request, model: Model) -> Offer:
+def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> Offer:
     """Multiples of a step: of twice the bound, or of the coarsest step that keeps the PSNR."""
     found = [
         _on_lattice(m, s, header, request) for m, s in zip(maps.samples, maps.spans.tolist(), strict=True)
     ]
-    kind = container.KIND_SMOOTH if model == "smooth" else container.KIND_EDGES
+    kind = container.KIND_SMOOTH if smooth else container.KIND_EDGES
+    model = pixels.models(header.generation)[smooth]
     out = _integers_of(maps, [None if f is None else f[0] for f in found], model, kind, 0)
     for i, (m, f) in enumerate(zip(maps.samples, found, strict=True)):
         if f is not None:
@@ -424,7 +426,7 @@ def as_corrected(maps: Maps, latents: Latents, header: Header, request: Request,
                 out.stored[i] = (latents.stored[i], own[-1])
                 break
     if own:
-        out.bytes[rows] = pixels.encode(own, "smooth", 0)[1] + latents.bytes[rows]
+        out.bytes[rows] = pixels.encode(own, pixels.models(header.generation)[1], 0)[1] + latents.bytes[rows]
     return out
 
 

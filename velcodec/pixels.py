@@ -19,7 +19,8 @@ from .edges import code_edges
 from .parts import MAX_BITS, code_parts
 from .smooth import NEIGHBOURS, code_smooth, fit_weights
 
-Model = Literal["edges", "smooth", "edges-1"]  # the last as files of the coder velcodec-1 have it
+# The last two as files of the coder velcodec-1 have them, and of those before velcodec-6.
+Model = Literal["edges", "smooth", "edges-1", "smooth-1"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Integers:
     parts: NDArray[np.int64] | None = None
 
 
+def models(generation: int) -> tuple[Model, Model]:
+    """The two models that files of a coder have, by its number."""
+    return "edges-1" if generation == 1 else "edges", "smooth-1" if generation < 6 else "smooth"
+
+
+def _fits(model: Model) -> bool:
+    """Whether a stream under a model begins with weights that the encoder fits."""
+    return model.startswith("smooth")
+
+
 def encode(maps: list[Integers], model: Model, mantissa: int) -> tuple[bytes, NDArray[np.float64]]:
     """Maps of integers to a stream, and the bytes that each took of it (n,).
 
@@ -41,7 +52,7 @@ def encode(maps: list[Integers], model: Model, mantissa: int) -> tuple[bytes, ND
         model: of the integers.
         mantissa: bits of the mantissa of the values that parts belong to.
     """
-    weights = fit_weights([m.whole for m in maps]) if model == "smooth" else np.zeros(0, np.int64)
+    weights = fit_weights([m.whole for m in maps]) if _fits(model) else np.zeros(0, np.int64)
     spent = np.zeros(len(maps) + 1)
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
@@ -70,7 +81,7 @@ def decode(
 
     def code(io: NDArray[np.int64], buffer: NDArray[np.uint8]) -> None:
         coder = _Coder(io, buffer, model)
-        coder.weights(np.zeros(len(NEIGHBOURS) + 1 if model == "smooth" else 0, np.int64))
+        coder.weights(np.zeros(len(NEIGHBOURS) + 1 if _fits(model) else 0, np.int64))
         for shape, has_parts in zip(shapes, parted, strict=True):
             if io[BAD] or past_end(io, buffer):
                 return
@@ -88,8 +99,8 @@ class _Coder:
     def __init__(self, io: NDArray[np.int64], buffer: NDArray[np.uint8], model: Model) -> None:
         self.io, self.buffer = io, buffer
         self.head = byte_memory()
-        self.edges = {"edges": 2, "edges-1": 1, "smooth": 0}[model]
-        self.model = edges.fresh(self.edges) if self.edges else smooth.fresh()
+        self.smooth, self.coder = _fits(model), 1 if model.endswith("-1") else 2
+        self.model = (smooth if self.smooth else edges).fresh(self.coder)
         self.of_parts: tuple[NDArray[Any], ...] | None = None
 
     def weights(self, values: NDArray[np.int64]) -> None:
@@ -101,10 +112,10 @@ class _Coder:
         self, whole: NDArray[np.int64], code: int, fractions: NDArray[np.int64] | None, mantissa: int
     ) -> int:
         code = code_byte(self.io, self.buffer, self.head, code)
-        if self.edges:
-            code_edges(self.io, self.buffer, self.model, whole, self.edges)
+        if self.smooth:
+            code_smooth(self.io, self.buffer, self.model, self.of_neighbours, whole, self.coder)
         else:
-            code_smooth(self.io, self.buffer, self.model, self.of_neighbours, whole)
+            code_edges(self.io, self.buffer, self.model, whole, self.coder)
         if np.abs(whole).max() >= LIMIT or (fractions is not None and code > MAX_BITS):
             self.io[BAD] = 1
         elif fractions is not None:

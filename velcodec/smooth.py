@@ -1,7 +1,11 @@
 """The model `smooth` of integers: textures, and what changes gently.
 
-How far from a linear prediction of twelve neighbours, whose weights the encoder fits and sends? Contexts tell how well
-the neighbours were predicted, how steep the map is, and where the neighbours lie beside the prediction.
+    how far from a prediction: a linear one of twelve neighbours, whose weights the encoder fits and sends, and from
+    there a share of the way to the mean of six, which weigh the more the less they missed nearby
+
+The share is learned on the way. Contexts tell how well the neighbours were predicted, how steep the map is, where the
+neighbours lie beside the prediction, and how far the six differ. Files of coders before velcodec-6 had the linear one
+alone, other contexts, and one set of weights (`code_smooth` with coder 1).
 """
 
 from typing import Any
@@ -12,19 +16,27 @@ from numpy.typing import NDArray
 from . import adaptive
 from .adaptive import BAD, blend, clip, code_signed, past_end
 from .border import LIMIT, PAD, along_first_row, close_row, open_row, padded
-from .compiled import compiled
+from .compiled import compiled, inlined
 
 SLOT_BITS = 18
-INPUTS, WAYS, SPEED = 10, 32, 5
+INPUTS, WAYS, SPEED = 11, 32, 8
+STEEPS, PARTS = 32, 16
+GUESSES = 6
+WELL, LOST = 100, 65000  # of what a prediction missed by: about as good as none, and as bad as any
+FAR = 1 << 24  # sixteenths from the linear prediction, that another is heard for at most
+ONE = 1 << 16  # the whole way from one to the other
 NEIGHBOURS = np.array(  # (rows up, columns to the left)
     [(0, 1), (1, 0), (1, 1), (1, -1), (0, 2), (2, 0), (2, -1), (2, 1), (1, -2), (1, 2), (0, 3), (3, 0)]
 )
 WEIGHT_BITS = 12  # of the fraction of a weight
 
+INPUTS_1, SPEED_1 = 10, 5  # in coders before velcodec-6
 
-def fresh() -> tuple[Any, ...]:
-    """A fresh model."""
-    return adaptive.memory(INPUTS, 1 << SLOT_BITS, 3 * WAYS)
+
+def fresh(coder: int) -> tuple[Any, ...]:
+    """A fresh model, and the share."""
+    inputs, selectors = (INPUTS_1, 3 * WAYS) if coder == 1 else (INPUTS, 3 * WAYS + STEEPS * PARTS)
+    return adaptive.memory(inputs, 1 << SLOT_BITS, selectors), np.full(1, ONE // 4)
 
 
 @compiled
@@ -39,11 +51,20 @@ def _level(v: int) -> int:
 
 
 @compiled
-def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
-    """Code a map of integers (H, W) int64, or fill it in; `weights` (13,) of the neighbours and a constant."""
+def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any, coder: int) -> None:
+    """Code a map of integers (H, W) int64, or fill it in when decoding, as a coder (1 or 2) has it.
+
+    `weights` (13,) are those of the neighbours and a constant.
+    """
+    own, shares = model
+    share = shares[0]
     height, width = q.shape
-    h = np.zeros(INPUTS, np.int64)
-    slots = np.zeros(INPUTS, np.int64)
+    inputs = own[0].shape[0]
+    h, slots = np.zeros(inputs, np.int64), np.zeros(inputs, np.int64)
+    guesses = np.zeros(GUESSES, np.int64)  # in sixteenths
+    missed = np.zeros(
+        (GUESSES, 2, width + 2 * PAD), np.int64
+    )  # of this row and the one above, by their parity
     a = padded(height, width)
     off = padded(height, width)  # what a prediction missed by, in halves
     for z in range(height):
@@ -56,47 +77,111 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any) -> None:
             x = column + PAD
             if z == 0 and column:
                 along_first_row(a, x)
-            total = weights[len(NEIGHBOURS)]
+            linear = weights[len(NEIGHBOURS)]
             for k in range(len(NEIGHBOURS)):
-                total += weights[k] * a[r - NEIGHBOURS[k, 0], x - NEIGHBOURS[k, 1]]
-            guess = total >> (WEIGHT_BITS - 4)  # in sixteenths
+                linear += weights[k] * a[r - NEIGHBOURS[k, 0], x - NEIGHBOURS[k, 1]]
+            linear >>= WEIGHT_BITS - 4  # in sixteenths
+            guess, turn = linear, np.int64(0)
+            if coder > 1:
+                turn = _turn(a, r, x, linear, guesses, missed)
+                guess += (turn * (share >> 8)) >> 8
             base, part = (guess + 8) >> 4, (guess + 8) & 15
             left, up, up_left, up_right = a[r, x - 1], a[r - 1, x], a[r - 1, x - 1], a[r - 1, x + 1]
-            o_left, o_up = off[r, x - 1], off[r - 1, x]
-            o_up_left, o_up_right = abs(off[r - 1, x - 1]), abs(off[r - 1, x + 1])
             rough = _level(
-                (4 * abs(o_left) + 4 * abs(o_up) + 2 * o_up_left + 2 * o_up_right
+                (4 * abs(off[r, x - 1]) + 4 * abs(off[r - 1, x])
+                 + 2 * abs(off[r - 1, x - 1]) + 2 * abs(off[r - 1, x + 1])
                  + abs(off[r, x - 2]) + abs(off[r - 2, x]) + 8) // 7
             )  # fmt: skip
             steep = _level(abs(left - up_left) + abs(up - up_left) + abs(up - up_right))
-            h[0] = blend(1, rough)
-            h[1] = blend(blend(2, rough), steep)
-            h[2] = blend(blend(3, part), rough // 2)
-            h[3] = blend(blend(blend(4, _level(abs(o_left))), _level(abs(o_up))), _level(o_up_right) // 2)
-            h[4] = blend(
-                blend(blend(5, clip(((left << 4) - guess) // 8, 20)), clip(((up << 4) - guess) // 8, 20)),
-                rough // 3,
-            )
-            h[5] = blend(blend(blend(blend(6, clip(o_left, 3)), clip(o_up, 3)), part // 4), rough // 3)
-            h[6] = blend(blend(7, steep), min(z, 31) // 4)
-            h[7] = blend(
-                blend(blend(blend(8, clip(o_left, 2)), clip(o_up, 2)), clip(off[r - 1, x + 1], 2)), part // 2
-            )
-            h[8] = blend(
-                blend(9, clip(((up_right << 4) - guess) // 8, 20)), clip(((left << 4) - guess) // 8, 20)
-            )
-            h[9] = blend(
-                blend(10, clip(((up_left << 4) - guess) // 8, 20)),
-                clip(((a[r - 2, x] << 4) - guess) // 8, 20),
-            )
+            second, speed = np.int64(-1), SPEED_1
+            if coder == 1:
+                h[0] = blend(1, rough)
+                h[1] = blend(blend(2, rough), steep)
+                h[2] = blend(blend(3, part), rough // 2)
+                _contexts(a, off, r, x, guess, rough, steep, part, h, 3)
+            else:
+                _contexts(a, off, r, x, guess, rough, steep, part, h, 0)
+                _contexts_of_guesses(off, r, x, guess, linear + turn, guesses, rough, part, h)
+                second, speed = 3 * WAYS + min(steep, STEEPS - 1) * PARTS + part, SPEED
             way = min(rough, WAYS - 1)
-            v = base + code_signed(io, buffer, model, h, slots, way, WAYS, SPEED, q[z, column] - base)
+            v = base + code_signed(io, buffer, own, h, slots, way, WAYS, speed, q[z, column] - base, second)
             if abs(v) >= LIMIT:
                 io[BAD] = 1
                 return
             q[z, column] = a[r, x] = v
-            off[r, x] = ((v << 4) - guess) // 8
+            miss = (v << 4) - guess
+            off[r, x] = miss // 8
+            if coder > 1:
+                share = min(max(share + clip(turn, 64) * clip(miss, 64) // 16, 0), ONE)
+                for k in range(GUESSES):
+                    missed[k, r & 1, x] = min(abs((v << 4) - guesses[k]), LOST)
         close_row(a, r, width)
+    shares[0] = share
+
+
+@inlined
+def _turn(a: Any, r: int, x: int, linear: int, guesses: Any, missed: Any) -> int:
+    """Fill in the predictions (6,); how far their mean, each weighed by how well it did nearby, is from the first."""
+    left, up, up_left, up_right = a[r, x - 1], a[r - 1, x], a[r - 1, x - 1], a[r - 1, x + 1]
+    guesses[0] = linear
+    guesses[1] = (left + up_right - up) << 4
+    guesses[2] = (left + up - up_left) << 4
+    guesses[3] = (2 * up - a[r - 2, x]) << 4
+    guesses[4] = (2 * left - a[r, x - 2]) << 4
+    guesses[5] = (left + up_right) << 3
+    total, weights = np.int64(0), np.int64(0)
+    row, above = r & 1, 1 - (r & 1)
+    for k in range(GUESSES):
+        near = (
+            2 * missed[k, row, x - 1] + 2 * missed[k, above, x]
+            + missed[k, above, x + 1] + missed[k, above, x - 1] + missed[k, row, x - 2]
+        )  # fmt: skip
+        near = min(near, LOST) + WELL
+        weight = (np.int64(1) << 33) // (near * near)
+        total += weight * clip(guesses[k] - linear, FAR)
+        weights += weight
+    return int(total // weights)
+
+
+@inlined
+def _contexts(
+    a: Any, off: Any, r: int, x: int, guess: int, rough: int, steep: int, part: int, h: Any, at: int
+) -> None:
+    """Fill in seven contexts from place `at` on: of what neighbours missed by, and where they lie."""
+    o_left, o_up, o_up_right = off[r, x - 1], off[r - 1, x], off[r - 1, x + 1]
+    left, up_left = _beside(a[r, x - 1], guess), _beside(a[r - 1, x - 1], guess)
+    up, up_right, up2 = (
+        _beside(a[r - 1, x], guess),
+        _beside(a[r - 1, x + 1], guess),
+        _beside(a[r - 2, x], guess),
+    )
+    h[at] = blend(blend(blend(4, _level(abs(o_left))), _level(abs(o_up))), _level(abs(o_up_right)) // 2)
+    h[at + 1] = blend(blend(blend(5, left), up), rough // 3)
+    h[at + 2] = blend(blend(blend(blend(6, clip(o_left, 3)), clip(o_up, 3)), part // 4), rough // 3)
+    h[at + 3] = blend(blend(7, steep), min(r - PAD, 31) // 4)
+    h[at + 4] = blend(blend(blend(blend(8, clip(o_left, 2)), clip(o_up, 2)), clip(o_up_right, 2)), part // 2)
+    h[at + 5] = blend(blend(9, up_right), left)
+    h[at + 6] = blend(blend(10, up_left), up2)
+
+
+@inlined
+def _contexts_of_guesses(
+    off: Any, r: int, x: int, guess: int, mean: int, guesses: Any, rough: int, part: int, h: Any
+) -> None:
+    """Fill in the last four contexts: of how the predictions differ."""
+    spread = np.int64(0)
+    for k in range(GUESSES):
+        spread += abs(guesses[k] - guess)
+    h[7] = blend(blend(blend(12, clip((mean - guess) // 4, 24) // 2), part // 4), clip(off[r, x - 1], 2))
+    h[8] = blend(blend(13, _level(spread // 16)), rough // 2)
+    h[9] = blend(blend(14, clip((guesses[1] - guess) // 8, 20)), clip((guesses[2] - guess) // 8, 20))
+    h[10] = blend(blend(15, clip((guesses[3] - guess) // 8, 20)), clip((guesses[4] - guess) // 8, 20))
+
+
+@inlined
+def _beside(v: int, guess: int) -> int:
+    """Where a sample lies beside a prediction in sixteenths, in halves."""
+    return clip(((v << 4) - guess) // 8, 20)
 
 
 def fit_weights(maps: list[NDArray[np.int64]], sample: int = 40) -> NDArray[np.int64]:
