@@ -28,10 +28,10 @@ Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
-PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, in coder 5
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE = 1, 2, 4, 8, 16, 32, 64  # features
+PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, from coder 5 on
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH = 1, 2, 4, 8, 16, 32, 64, 128  # features
 MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
-CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH)  # each needs those before it
+CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 DICTIONARY = (
@@ -55,7 +55,15 @@ DICTIONARY_5 = (
         b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
     )
 )
-DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4, 5: DICTIONARY_5}  # by coder
+DICTIONARY_6 = (
+    DICTIONARY_5.replace(b"velcodec-3", b"velcodec-6")
+    .replace(b"openfwi-2d-v1", b"openfwi-2d-v3")
+    .replace(
+        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
+        b"7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e",
+    )
+)
+DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4, 5: DICTIONARY_5, 6: DICTIONARY_6}  # by coder
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -140,7 +148,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~127, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~255, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -896,23 +904,24 @@ class Whole(NamedTuple):
 def integers(
     data: bytes, shapes: list[tuple[int, int]], parted: list[bool], model: str, mantissa: int
 ) -> list[Whole]:
-    """The records of an edges stream (model "edges", or "edges-1" in coder 1), or of a smooth or residual one."""
-    coder, smooth = Coder(data), model == "smooth"
+    """The records of a stream: edges ("edges-1" in coder 1), or smooth or residual ("smooth-1" up to coder 5)."""
+    coder, smooth = Coder(data), model.startswith("smooth")
     codes, calm = code_model(coder), Model(coder, 3, 65536, 1, 6)
     near = Model(coder, 13, 262144, 56, 14) if model == "edges-1" else Model(coder, 16, 262144, 264, 10)
-    texture, of_parts = Model(coder, 10, 262144, 96, 5), Model(coder, 5, 65536, 6, 6)
+    texture = Model(coder, 10, 262144, 96, 5) if model == "smooth-1" else Model(coder, 11, 262144, 608, 8)
+    of_parts, share = Model(coder, 5, 65536, 6, 6), None if model == "smooth-1" else [16384]
     weights = [coder.even(65536) - 32768 for _ in range(13)] if smooth else []
     found = []
     for shape, has_parts in zip(shapes, parted, strict=True):
         code, q, off = codes.byte(), Seen(*shape), Seen(*shape)
-        missed = None if model == "edges-1" else [Seen(*shape) for _ in range(6)]
+        missed = [Seen(*shape) for _ in range(6)]
         for z in range(shape[0]):
             for x in range(shape[1]):
                 where = (q, z, x)
                 value = (
-                    smooth_sample(texture, weights, off, *where)
+                    smooth_sample(texture, weights, off, missed, share, *where)
                     if smooth
-                    else edges_sample(near, calm, missed, *where)
+                    else edges_sample(near, calm, None if model == "edges-1" else missed, *where)
                 )
                 need(abs(value) < 2**36, "an integer is too large")
                 q.rows[z][x] = value
@@ -1049,15 +1058,36 @@ def level(v: int) -> int:
     return v if v < 8 else 4 + 4 * k + (v >> k) % 4
 
 
-def smooth_sample(model: Model, weights: list[int], off: Seen, q: Seen, z: int, x: int) -> int:
-    """The next sample; `off` is kept up."""
-    total = weights[12]
+def smooth_sample(
+    model: Model,
+    weights: list[int],
+    off: Seen,
+    missed: list[Seen],
+    share: list[int] | None,
+    q: Seen,
+    z: int,
+    x: int,
+) -> int:
+    """The next sample; `off` and, of coder 6, `missed` and `share` are kept up."""
+    linear = weights[12]
     for weight, (up, to_left) in zip(weights[:12], WIDE_UP, strict=True):
-        total += weight * q.around(z, x, z - up, x - to_left)
-    guess = total >> 8
-    base, part = (guess + 8) >> 4, (guess + 8) % 16
+        linear += weight * q.around(z, x, z - up, x - to_left)
+    linear >>= 8
     left, up, up2 = q.around(z, x, z, x - 1), q.around(z, x, z - 1, x), q.around(z, x, z - 2, x)
     up_left, up_right = q.around(z, x, z - 1, x - 1), q.around(z, x, z - 1, x + 1)
+    guess, turn, g = linear, 0, list[int]()
+    if share is not None:
+        g = [linear, 16 * (left + up_right - up), 16 * (left + up - up_left), 16 * (2 * up - up2)]
+        g += [16 * (2 * left - q.around(z, x, z, x - 2)), 8 * (left + up_right)]
+        near = [
+            2 * m.or_zero(z, x - 1) + 2 * m.or_zero(z - 1, x) + m.or_zero(z - 1, x + 1)
+            + m.or_zero(z - 1, x - 1) + m.or_zero(z, x - 2)
+            for m in missed
+        ]  # fmt: skip
+        w = [2**33 // (min(n, 65000) + 100) ** 2 for n in near]
+        turn = sum(v * clip(one - linear, 2**24) for v, one in zip(w, g, strict=True)) // sum(w)
+        guess = linear + turn * (share[0] // 256) // 256
+    base, part = (guess + 8) >> 4, (guess + 8) % 16
     o_left, o_up, o_up_right = off.or_zero(z, x - 1), off.or_zero(z - 1, x), off.or_zero(z - 1, x + 1)
     total = 4 * abs(o_left) + 4 * abs(o_up) + 2 * abs(off.or_zero(z - 1, x - 1)) + 2 * abs(o_up_right)
     rough = level((total + abs(off.or_zero(z, x - 2)) + abs(off.or_zero(z - 2, x)) + 8) // 7)
@@ -1072,8 +1102,19 @@ def smooth_sample(model: Model, weights: list[int], off: Seen, q: Seen, z: int, 
     h += [mix(6, clip(o_left, 3), clip(o_up, 3), part // 4, rough // 3), mix(7, steep, min(z, 31) // 4)]
     h += [mix(8, clip(o_left, 2), clip(o_up, 2), clip(o_up_right, 2), part // 2)]
     h += [mix(9, by(up_right), by(left)), mix(10, by(up_left), by(up2))]
+    if share is not None:
+        spread, across = sum(abs(v - guess) for v in g), [clip((v - guess) // 8, 20) for v in g]
+        h = [*h[3:], mix(12, clip((linear + turn - guess) // 4, 24) // 2, part // 4, clip(o_left, 2))]
+        h += [mix(13, level(spread // 16), rough // 2)]
+        h += [mix(14, across[1], across[2]), mix(15, across[3], across[4])]
+        model.second = 96 + 16 * min(steep, 31) + part
     value = base + model.signed(h, min(rough, 31), 32)
     off.rows[z][x] = (16 * value - guess) // 8
+    if share is not None:
+        share[0] += clip(turn, 64) * clip(16 * value - guess, 64) // 16
+        share[0] = min(max(share[0], 0), 65536)
+        for m, one in zip(missed, g, strict=True):
+            m.rows[z][x] = min(abs(16 * value - one), 65000)
     return value
 
 
@@ -1275,8 +1316,8 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
             found[i] = converted(np.clip(m, low, high), dtype) if in_steps else m.astype(dtype)
     corrections: dict[int, Array] = {}
     mantissa = np.finfo(dtype).nmant if dtype.kind == "f" else 0
-    edges = "edges-1" if file.coder == 1 else "edges"
-    for rows, message, model in zip(own[1:], held[5:8], (edges, "smooth", "smooth"), strict=True):
+    edges, smooth = "edges-1" if file.coder == 1 else "edges", "smooth-1" if file.coder < 6 else "smooth"
+    for rows, message, model in zip(own[1:], held[5:8], (edges, smooth, smooth), strict=True):
         parted = [data[i] in (EDGES_EXACT, SMOOTH_EXACT) for i in rows]
         if not rows:
             continue

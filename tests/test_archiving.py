@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import velcodec
-from velcodec import archiving, manifest, synth
+from velcodec import archiving, manifest, metrics, synth
 from velcodec.archiving import Options
 from velcodec.joining import merge
 from velcodec.manifest import Source
@@ -28,6 +28,7 @@ from velcodec.request import Request
 from velcodec.shards import find_shards
 from velcodec.writer import Writer, created
 
+from . import spec_reader
 from .test_cli import bad, good
 
 EXACT = Options(Request(lossless=True, effort=0), device="cpu")
@@ -128,6 +129,31 @@ def test_files_are_appended(made: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "wide.npy", np.full((2, 70, 70), 9000, np.float32))
     assert "another normalisation" in bad("append", output, tmp_path / "wide.npy", "--workers", 1)
     assert output.read_bytes() == (made / "a.vlz").read_bytes()
+
+
+def test_files_are_appended_to_an_archive_of_the_coder_before(tmp_path: Path) -> None:
+    """It keeps its coder, so that who reads it with the release before still can."""
+    old, output = Path(__file__).parent / "golden/v0.13.0/archive.vlz", tmp_path / "archive.vlz"
+    output.write_bytes(old.read_bytes())
+    with velcodec.open(old) as archive:
+        before, shape = archive[:], archive.map_shape
+        assert archive.header.coder == "velcodec-5"
+    more = synth.generate("Style_B", 3, shape, seed=8)
+    (tmp_path / "Style_B").mkdir()
+    np.save(tmp_path / "Style_B/model1.npy", more)
+    good("append", output, tmp_path / "Style_B", "--workers", 1, "--device", "cpu")
+    with velcodec.open(output) as archive:
+        assert archive.header.coder == "velcodec-5"
+        np.testing.assert_array_equal(archive[: len(before)], before)
+        after = archive[len(before) :]
+        assert "quantised" in archive.quality.mode[len(before) :]
+    assert (metrics.psnr(more, after) >= 35).all()
+    book = Path(velcodec.__file__).parent / "codebooks/openfwi-2d-v3.safetensors"
+    np.testing.assert_allclose(spec_reader.read(output, book)[len(before) :], after, rtol=0, atol=0.5)
+    good(
+        "archive", tmp_path / "Style_B", tmp_path / "new.vlz", "--workers", 1, "--device", "cpu", "--psnr", 45
+    )
+    assert "an older coder" in bad("merge", output, tmp_path / "new.vlz", tmp_path / "both.vlz")
 
 
 def test_archives_split(made: Path, tmp_path: Path) -> None:

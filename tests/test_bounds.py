@@ -332,3 +332,28 @@ def test_textures_are_read_fast_at_low_efforts(tmp_path: Path, monkeypatch: pyte
     assert kinds(3) == before
     monkeypatch.setattr(encoder, "SMOOTH_LEEWAY", 10.0)
     assert container.KIND_SMOOTH not in kinds(0)
+
+
+@pytest.mark.parametrize(("bound", "model"), [(50, container.KIND_SMOOTH), (100, container.KIND_EDGES)])
+def test_maps_of_a_block_share_a_model_where_that_takes_fewer_bytes(
+    bound: float, model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each alone would take the one that suits it; then either model has less to learn from."""
+    maps, try_smooth = synth.generate("Style_B", 60, seed=42), encoder._try_smooth
+
+    def stored() -> tuple[int, set[int]]:
+        velcodec.compress(maps, tmp_path / "a.vlz", max_error=bound, effort=1, overwrite=True)
+        with velcodec.open(tmp_path / "a.vlz") as archive:
+            assert worst(maps, archive[:]) <= bound
+            return archive.bytes, {int(kind) for kind in archive.looked.kinds}
+
+    shared, kinds = stored()
+
+    def for_each(*how: Any) -> list[modes.Offer]:
+        try_smooth(*how)
+        return []
+
+    monkeypatch.setattr(encoder, "_try_smooth", for_each)
+    apart, both = stored()
+    assert kinds == {model} and both == {container.KIND_SMOOTH, container.KIND_EDGES}
+    assert shared < 0.995 * apart

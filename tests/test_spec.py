@@ -63,8 +63,11 @@ from . import spec_reader
 Compressed = Callable[..., Path]
 SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
 FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOURTH | container.FEATURE_FIFTH
-ARCHIVE = FIFTH | container.FEATURE_ARCHIVE
-CODERS = dict(zip((0, SECOND, THIRD, FOURTH, FIFTH), header.CODERS, strict=True))  # by the features of each
+SIXTH = FIFTH | container.FEATURE_SIXTH
+ARCHIVE = SIXTH | container.FEATURE_ARCHIVE
+CODERS = dict(
+    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH), header.CODERS, strict=True)
+)  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
 
@@ -288,7 +291,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | FIFTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | SIXTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -344,7 +347,7 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(coder: str,
         kinds=np.array(kinds, np.uint8),
         entropy=entropy.encode(list(q.items()), book.models),
         exact=np.ones((5, 6), "<f4").tobytes(),
-        residual=pixels.encode([correction], "smooth", 0)[0],
+        residual=pixels.encode([correction], pixels.models(header.from_json(head).generation)[1], 0)[0],
     )
     fields = header.from_json(head)
     features = fields.features
@@ -424,7 +427,7 @@ def read_by_both(
     fields = header.from_json(head)
     residuals = [s for k, s in zip(kinds, shapes, strict=True) if k >= container.KIND_RESIDUAL]
     corrections = [Integers(of_values(rng, shape, 30), 131) for shape in residuals]
-    made = block_of_latents(kinds, q, book, eight, scale, half, corrections)
+    made = block_of_latents(kinds, q, book, eight, scale, half, corrections, fields.generation)
     payload = blocks.pack_block(made, fields.features)
     records = decoder.read_records(payload, shapes, fields, book)
     wanted = [(i, make_grid(shape)) for i, shape in enumerate(shapes)]
@@ -592,7 +595,7 @@ def test_both_readers_read_the_same_latents_of_faults(case: str) -> None:
 def test_both_readers_read_the_first_numbers_of_latents_that_are_not_coded(coder: str) -> None:
     latent, rng = 300, np.random.default_rng(28)
     book = codebook_of(latent, layered={"layers": 12, "waves": 25})  # 287 numbers, past 256 some interfaces
-    kept = container.PLAIN if coder == "velcodec-5" else latent
+    kept = container.PLAIN if coder in ("velcodec-5", "velcodec-6") else latent
     eight = rng.integers(-90, 91, (3, latent)).astype(np.int8)
     half = rng.normal(0, 5, (3, latent)).astype("<f2")
     eight[:, 0], half[:, 0] = (-3, 9, 90), (-1, 5, 11)
@@ -650,7 +653,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | FIFTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | SIXTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -671,7 +674,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | FIFTH
+    assert file.features == container.FEATURE_TILES | SIXTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -918,7 +921,7 @@ def of_values(rng: np.random.Generator, shape: tuple[int, int], size: int) -> ND
     return q.astype(np.int64)
 
 
-MODELS: tuple[Model, ...] = ("edges", "smooth", "edges-1")
+MODELS: tuple[Model, ...] = ("edges", "smooth", "edges-1", "smooth-1")
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -1052,6 +1055,7 @@ def block_of_latents(
     scale: float,
     half: np.ndarray,
     corrections: list[Integers],
+    generation: int = len(header.CODERS),
 ) -> blocks.Block:
     """Latents of table sets, int8 ones of a scale, fp16 ones, and the residuals of some of the first."""
     return blocks.Block(
@@ -1059,7 +1063,7 @@ def block_of_latents(
         entropy=entropy.encode(list(q.items()), book.models),
         int8=b"".join(np.float32(scale).tobytes() + row.tobytes() for row in eight),
         fp16=half.tobytes(),
-        residual=pixels.encode(corrections, "smooth", 0)[0],
+        residual=pixels.encode(corrections, pixels.models(generation)[1], 0)[0],
     )
 
 
@@ -1561,22 +1565,25 @@ def test_prologue() -> None:
         (container.FEATURE_FOURTH, "fourth"),
         (container.FEATURE_FIFTH, "fifth"),
         (container.FEATURE_ARCHIVE, "archive"),
+        (container.FEATURE_SIXTH, "sixth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth, archive = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive, sixth = (bit for bit, _ in named[2:])
     stated = (
-        f"**coder 5** with features {second}, {third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and "
-        f"{fourth}, of **coder 3** with {second} and {third}, of **coder 2** with {second} alone, of **coder 1** with "
-        f"none of them; {third} without {second}, {fourth} without {third}, {fifth} without {fourth} and {archive} "
-        f"without {fifth} are refused."
+        f"**coder 6** with features {second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
+        f"{third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and {fourth}, of **coder 3** with "
+        f"{second} and {third}, of **coder 2** with {second} alone, of **coder 1** with none of them; {third} without "
+        f"{second}, {fourth} without {third}, {fifth} without {fourth}, and {archive} and {sixth} without {fifth} are "
+        "refused."
     )
     assert stated in " ".join(PAGE.split())
-    assert [sum(bit for bit, _ in named[2 : 2 + k]) for k in range(len(header.CODERS))] == list(CODERS)
+    each = (second, third, fourth, fifth, sixth)
+    assert [sum(each[:k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
-    assert features[5][2].startswith("coder 5: records of kinds 1 and 2 hold at most 256 numbers")
+    assert features[5][2].startswith("coder 5 on: records of kinds 1 and 2 hold at most 256 numbers")
     assert (container.KIND_INT8, container.KIND_FP16, container.PLAIN) == (1, 2, 256)
     assert f"An **archive** is a file with feature {archive}." in " ".join(PAGE.split())
     assert archive == spec_reader.ARCHIVE
@@ -1622,7 +1629,7 @@ def test_head() -> None:
     made = header.from_json(a_header(**optional))
     assert made.to_json() == a_header(**optional)
     assert made.features == container.KNOWN_REQUIRED_FEATURES
-    assert a_header()["coder"] == header.CODERS[4]
+    assert a_header()["coder"] == header.CODERS[-1]
     for features, coder in CODERS.items():
         assert header.from_json(a_header(coder=coder)).features == features
     assert says("HEAD", f"at most {container.MAX_HEADER} bytes")
@@ -1636,17 +1643,20 @@ def test_head() -> None:
     assert says("HEAD", f"In coder 3 the dictionary has {header.CODERS[2]} for {header.CODERS[1]}.")
     assert dictionary.count(header.CODERS[1].encode()) == 1
     third = dictionary.replace(header.CODERS[1].encode(), header.CODERS[2].encode())
-    older, fourth, fifth = named_in_dictionaries(dictionary)
+    older, *books = named_in_dictionaries(dictionary)
     made_of = [third]
-    for book in (fourth, fifth):
+    for book in books:
         words = third
         for was, now in zip(older, book, strict=True):
             assert words.count(was.encode()) == 1
             words = words.replace(was.encode(), now.encode())
         made_of.append(words)
-    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH), (dictionary, *made_of), strict=True))
+    assert says("HEAD", f"In coder 6 it is that of coder 5 with {header.CODERS[5]} for {header.CODERS[2]},")
+    assert made_of[-1].count(header.CODERS[2].encode()) == 1
+    made_of[-1] = made_of[-1].replace(header.CODERS[2].encode(), header.CODERS[5].encode())
+    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH, SIXTH), (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
-    assert by_coder[FIFTH] == container.HEADER_DICTIONARY_5
+    assert by_coder[SIXTH] == container.HEADER_DICTIONARY_6
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
@@ -1656,7 +1666,7 @@ def test_head() -> None:
 
 
 def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
-    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 and 5.
+    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 to 6.
 
     Of each: its id, `"latent":` with its numbers, its SHA-256.
     """
@@ -1674,12 +1684,17 @@ def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
         text,
     )
     assert fourth and fifth
-    return [older, (fourth[1], older[1], fourth[2]), (fifth[1], fifth[2], fifth[3])]
+    sixth = re.search(
+        rf"coder 5 with \S+ for \S+, (\S+) for {fifth[1]}, and for the SHA-256 beside that ([0-9a-f]{{64}})\.",
+        text,
+    )
+    assert sixth
+    return [older, (fourth[1], older[1], fourth[2]), fifth.groups(), (sixth[1], fifth[2], sixth[2])]
 
 
-@pytest.mark.parametrize("coder", [4, 5])
+@pytest.mark.parametrize("coder", [4, 5, 6])
 def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
-    """The default one of its time: one released since takes some 40 bytes more a file, and no coder of its own."""
+    """The default one of its time: one released since takes some 55 bytes more a file."""
     id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARY)[coder - 3]
     book = velcodec.load_codebook(id_)
     assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
@@ -1784,12 +1799,14 @@ def test_maps() -> None:
         f"before the kinds, and all else follows as it would without. Its coding is {container.CODING_ADAPTIVE};",
     )
     assert says("MAPS", f"**entropy**: coding {container.CODING_RAW};")
-    assert says("MAPS", f"With D numbers a latent, and P = D, but in coder 5 P = min(D, {container.PLAIN}):")
+    assert says(
+        "MAPS", f"With D numbers a latent, and P = D, but from coder 5 on P = min(D, {container.PLAIN}):"
+    )
     assert spec_reader.PLAIN == container.PLAIN
     for features, coder in CODERS.items():
         for d in (1, container.PLAIN, container.PLAIN + 1):
             head = header.from_json(a_header(coder=coder, codebook={**a_header()["codebook"], "latent": d}))
-            assert head.plain == (d if features != FIFTH else min(d, container.PLAIN))
+            assert head.plain == (d if features not in (FIFTH, SIXTH) else min(d, container.PLAIN))
 
 
 def test_foot_and_tail() -> None:
@@ -1828,7 +1845,7 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 3]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 4]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
@@ -1922,7 +1939,8 @@ def test_adaptive_streams() -> None:
         "near, coder 1": (edges.fresh(1)[0], edges.SPEED_1),
         "near, coder 2": (near, edges.SPEED),
         "calm": (calm, edges.CALM_SPEED),
-        "smooth": (smooth.fresh(), smooth.SPEED),
+        "smooth, coder 1": (smooth.fresh(1)[0], smooth.SPEED_1),
+        "smooth, coder 6": (smooth.fresh(2)[0], smooth.SPEED),
         "parts": (parts.fresh(), parts.SPEED),
     }
     assert {row[0]: [int(n) for n in row[1:]] for row in models} == {
@@ -1944,7 +1962,17 @@ def test_adaptive_streams() -> None:
     pairs = re.findall(r"\((\d), (-?\d)\)", " ".join(row[1] for row in weights))
     assert [(int(up), int(left)) for up, left in pairs] == [tuple(n) for n in smooth.NEIGHBOURS.tolist()]
     assert [tuple(n) for n in smooth.NEIGHBOURS.tolist()] == spec_reader.WIDE_UP
-    assert says("Smooth", f"x q(z - up_k, x - left_k)) >> {smooth.WEIGHT_BITS - 4};")
+    assert says("Smooth", f"x q(z - up_k, x - left_k)) >> {smooth.WEIGHT_BITS - 4} guess = linear;")
+    for words in (
+        f"min(|16 q(z, x) - g_k|, {smooth.LOST}), g_k being",
+        f"w_k = floor(2^33 / (min(near_k, {smooth.LOST}) + {smooth.WELL})^2)",
+        f"w_k clip(g_k - linear, 2^{smooth.FAR.bit_length() - 1})) / (sum of w_k))",
+        f"share is {int(smooth.fresh(2)[1][0])} at the start",
+        f"brought within 0 .. {smooth.ONE}",
+        f"is j2 = {3 * smooth.WAYS} + {smooth.PARTS} min(steep, {smooth.STEEPS - 1}) + part.",
+    ):
+        assert says("Smooth", words), words
+    assert [len(smooth.fresh(coder)[0][0]) for coder in (1, 2)] == [smooth.INPUTS_1, smooth.INPUTS]
     assert [(int(i), float(root)) for i, root in roots] == list(enumerate(residual.ROOTS))
     assert [root for _, root in roots] == [repr(root) for root in residual.ROOTS]
     assert list(residual.ROOTS) == spec_reader.ROOTS

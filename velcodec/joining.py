@@ -33,7 +33,7 @@ ALIKE = {
     "tile": "other tiles",
     "overlap": "other tiles",
     "bound": "another bound on errors",
-    "coder": "an older coder",
+    "coder": "the coder of an earlier or a later release",
 }
 
 Progress = Callable[[int, int], None]
