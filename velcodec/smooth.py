@@ -36,7 +36,7 @@ INPUTS_1, SPEED_1 = 10, 5  # in coders before velcodec-6
 def fresh(coder: int) -> tuple[Any, ...]:
     """A fresh model, and the share."""
     inputs, selectors = (INPUTS_1, 3 * WAYS) if coder == 1 else (INPUTS, 3 * WAYS + STEEPS * PARTS)
-    return adaptive.memory(inputs, 1 << SLOT_BITS, selectors), np.full(1, ONE // 4)
+    return adaptive.memory(inputs, 1 << SLOT_BITS, selectors), np.full(1, ONE // 4, np.int64)
 
 
 @compiled
@@ -62,9 +62,7 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any, coder: i
     inputs = own[0].shape[0]
     h, slots = np.zeros(inputs, np.int64), np.zeros(inputs, np.int64)
     guesses = np.zeros(GUESSES, np.int64)  # in sixteenths
-    missed = np.zeros(
-        (GUESSES, 2, width + 2 * PAD), np.int64
-    )  # of this row and the one above, by their parity
+    missed = np.zeros((GUESSES, 2, width + 2 * PAD), np.int64)  # of two rows, by their parity
     a = padded(height, width)
     off = padded(height, width)  # what a prediction missed by, in halves
     for z in range(height):
@@ -149,12 +147,9 @@ def _contexts(
 ) -> None:
     """Fill in seven contexts from place `at` on: of what neighbours missed by, and where they lie."""
     o_left, o_up, o_up_right = off[r, x - 1], off[r - 1, x], off[r - 1, x + 1]
-    left, up_left = _beside(a[r, x - 1], guess), _beside(a[r - 1, x - 1], guess)
-    up, up_right, up2 = (
-        _beside(a[r - 1, x], guess),
-        _beside(a[r - 1, x + 1], guess),
-        _beside(a[r - 2, x], guess),
-    )
+    left, up_left = _beside(a[r, x - 1] << 4, guess), _beside(a[r - 1, x - 1] << 4, guess)
+    up, up_right = _beside(a[r - 1, x] << 4, guess), _beside(a[r - 1, x + 1] << 4, guess)
+    up2 = _beside(a[r - 2, x] << 4, guess)
     h[at] = blend(blend(blend(4, _level(abs(o_left))), _level(abs(o_up))), _level(abs(o_up_right)) // 2)
     h[at + 1] = blend(blend(blend(5, left), up), rough // 3)
     h[at + 2] = blend(blend(blend(blend(6, clip(o_left, 3)), clip(o_up, 3)), part // 4), rough // 3)
@@ -174,14 +169,14 @@ def _contexts_of_guesses(
         spread += abs(guesses[k] - guess)
     h[7] = blend(blend(blend(12, clip((mean - guess) // 4, 24) // 2), part // 4), clip(off[r, x - 1], 2))
     h[8] = blend(blend(13, _level(spread // 16)), rough // 2)
-    h[9] = blend(blend(14, clip((guesses[1] - guess) // 8, 20)), clip((guesses[2] - guess) // 8, 20))
-    h[10] = blend(blend(15, clip((guesses[3] - guess) // 8, 20)), clip((guesses[4] - guess) // 8, 20))
+    h[9] = blend(blend(14, _beside(guesses[1], guess)), _beside(guesses[2], guess))
+    h[10] = blend(blend(15, _beside(guesses[3], guess)), _beside(guesses[4], guess))
 
 
 @inlined
 def _beside(v: int, guess: int) -> int:
-    """Where a sample lies beside a prediction in sixteenths, in halves."""
-    return clip(((v << 4) - guess) // 8, 20)
+    """Where something lies beside a prediction, both in sixteenths: in halves, 10 at most."""
+    return clip((v - guess) // 8, 20)
 
 
 def fit_weights(maps: list[NDArray[np.int64]], sample: int = 40) -> NDArray[np.int64]:
