@@ -4,12 +4,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .asking import check_request, request_options, summary
-from .common import Decorator, block_option, counted, device_option, overwrite_option, plural, sized
+from .common import (
+    INTERRUPTED,
+    Decorator,
+    Stop,
+    block_option,
+    counted,
+    device_option,
+    overwrite_option,
+    plural,
+    sized,
+)
 
 if TYPE_CHECKING:
     from velcodec.archiving import Options
@@ -46,8 +57,17 @@ def archived(label: str, found: list[Shard], output: str, options: Options, **ho
     """Archive shards with a bar, and notices on stderr; what is to be said of the result."""
     from velcodec.archiving import archive
 
-    with counted(label, keep=True) as advance:
-        return archive(found, output, options, progress=advance, notice=notice, **how)
+    try:
+        with counted(label, keep=True) as advance:
+            return archive(found, output, options, progress=advance, notice=notice, **how)
+    except KeyboardInterrupt:
+        parts = Path(f"{output}.parts")
+        if done := len(list(parts.glob("*.vlz"))):
+            what = f"{done} of {plural(len(found), 'file')}"
+            raise Stop(
+                f"interrupted; {what} are kept in {parts}, and --resume goes on", INTERRUPTED
+            ) from None
+        raise
 
 
 def notice(text: str) -> None:

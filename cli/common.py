@@ -114,7 +114,9 @@ class GridType(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Grid:
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d{1,6})(?:[xX](\d{1,6}))?", str(value).strip(), re.ASCII)
+        found = re.fullmatch(r"(\d+)(?:[xX](\d+))?", str(value).strip(), re.ASCII)
+        if found and max(len(part or "") for part in found.groups()) > 6:
+            self.fail(f"{value!r} is too large a grid; a side has 999999 samples at most", param, ctx)
         if not found or int(found[1]) == 0 or int(found[2] or 1) == 0:
             self.fail(f"{value!r} is not a grid like 280 or 140x280", param, ctx)
         return int(found[1]), int(found[2] or found[1])

@@ -51,10 +51,10 @@ def command(
 ) -> None:
     """Restore maps from a .vlz file, on any grid.
 
-    OUTPUT is written by its ending, .npy, .npz or .h5 (file.h5:/name names the dataset, else it is v), in the
-    shape and type of the array that was compressed. Memory stays small whatever the number of maps; only slices of a
-    volume (compress --axis) with --res are held whole. INPUT.vlz may be a URL (https://, s3:// ...), of which only the
-    maps wanted are fetched, or FILE.h5:/GROUP (see attach).
+    OUTPUT is written by its ending, .npy, .npz or .h5 (file.h5:/name names the dataset, else it is v; what else the
+    file holds stays), in the shape and type of the array that was compressed. Memory stays small whatever the number of
+    maps; only slices of a volume (compress --axis) with --res are held whole. INPUT.vlz may be a URL (https://, s3://
+    ...), of which only the maps wanted are fetched, or FILE.h5:/GROUP (see attach).
 
     \b
     velcodec decompress models.vlz models.npy               # as they were given

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -72,8 +74,12 @@ class Commands(click.Group):
 
     def _run(self, args: Sequence[str] | None, complete_var: str | None, **extra: Any) -> int:
         """Run the command named; its exit code."""
+        _have_streams()
+        _end_as_by_hand()
         try:
-            code = super().main(args, "velcodec", complete_var, False, **extra)
+            with plain_errors():  # help and --version are said before a command is invoked
+                code = super().main(args, "velcodec", complete_var, False, **extra)
+                sys.stdout.flush()
             return code if isinstance(code, int) else 0
         except Stop as error:
             click.echo(f"velcodec: {error}", err=True)
@@ -92,6 +98,25 @@ class Commands(click.Group):
             traceback.print_exc()
             click.echo("velcodec: error: this is a bug; please report it with the lines above", err=True)
             return BUG
+
+
+def _have_streams() -> None:
+    """Of those that whoever started us has closed, as daemons do, nothing is wanted: and no file gets their numbers."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+
+
+def _end_as_by_hand() -> None:
+    """Where a scheduler or a closed terminal ends us, leave as little behind as after Ctrl-C."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, interrupt)
 
 
 def _version(ctx: click.Context, param: click.Parameter, value: bool) -> None:

@@ -47,6 +47,21 @@ def test_a_sequence_of_maps(archive: Archive) -> None:
             archive[index]
 
 
+def test_masks_choose_maps_and_what_says_nothing_is_refused(archive: Archive) -> None:
+    mask = np.zeros(len(archive), bool)
+    mask[[1, len(archive) - 1]] = True
+    for chosen in (mask, mask.tolist()):
+        np.testing.assert_allclose(archive[chosen], archive[[1, len(archive) - 1]], rtol=0, atol=0.1)
+    assert archive[~mask].shape == (len(archive) - 2, *archive.map_shape)
+    assert len(archive[[]]) == len(archive[np.zeros(len(archive), bool)]) == 0
+    for wrong in (mask[:-1], True, 2.7, "3", [[0, 1]], np.array([1.0]), ...):
+        with pytest.raises(velcodec.UsageError, match="a slice, by integers or by a mask"):
+            archive[wrong]  # type: ignore[index]
+    for wrong in ((3, 10), (0, slice(2))):
+        with pytest.raises(velcodec.UsageError, match="by its maps alone"):
+            archive[wrong]  # type: ignore[index]
+
+
 def test_blocks_are_kept_up_to_a_size(archive: Archive) -> None:
     """Those used last, and the one in use whatever it takes."""
     size = archive._records(archive.stored.footer.entries[0], 1).nbytes
@@ -127,6 +142,10 @@ def test_one_map_reads_its_own_block_alone(archive: Archive, monkeypatch: pytest
     assert read == [archive.stored.footer.entries[1].offset]
     archive[2]
     assert len(read) == 1, "the block was kept"
+
+
+def test_a_number_alone_is_a_square_grid(archive: Archive) -> None:
+    np.testing.assert_array_equal(archive.read([0], 33), archive.read([0], (33, 33)))
 
 
 def test_other_grids_and_windows_agree(archive: Archive) -> None:

@@ -156,6 +156,34 @@ def test_files_are_appended_to_an_archive_of_the_coder_before(tmp_path: Path) ->
     assert "the coder of an earlier or a later release" in said
 
 
+def test_linked_folders_are_followed_and_no_circle(made: Path, tmp_path: Path) -> None:
+    (tmp_path / "maps").mkdir()
+    (tmp_path / "maps/FlatVel_A").symlink_to(made / "maps/FlatVel_A")
+    (tmp_path / "maps/round").symlink_to(tmp_path / "maps")
+    (tmp_path / "maps/model9.npy").symlink_to(made / "maps/CurveVel_A/model/model1.npy")
+    names = [shard.name for shard in find_shards([tmp_path / "maps"])]
+    assert sorted(names) == sorted(
+        [
+            "model9.npy",
+            *(
+                f"FlatVel_A/{p.relative_to(made / 'maps/FlatVel_A')}"
+                for p in (made / "maps/FlatVel_A").rglob("*.npy")
+            ),
+        ]
+    )
+
+
+def test_an_output_named_as_arrays_are_is_refused(made: Path, tmp_path: Path) -> None:
+    """Who forgets to name one would lose the last file of maps."""
+    for name in ("model1.npy", "model2.npy"):
+        np.save(tmp_path / name, synth.generate("FlatVel_A", 2))
+    before = files_of(tmp_path)
+    for command in ("archive", "compress", "merge"):
+        said = bad(command, tmp_path / "model1.npy", tmp_path / "model2.npy", "--overwrite")
+        assert "name a .vlz file" in said
+    assert files_of(tmp_path) == before
+
+
 def test_archives_split(made: Path, tmp_path: Path) -> None:
     good("split", made / "a.vlz", tmp_path / "families")
     archived(made / "maps/FlatVel_A", tmp_path / "FlatVel_A.vlz")

@@ -161,21 +161,39 @@ def test_a_device_that_is_not_there(made, tmp_path):
     assert files(tmp_path) == []
 
 
-def test_ctrl_c_leaves_nothing_and_says_so(tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_leaves_nothing_and_says_so(tmp_path, ending):
+    """Nor does what a scheduler or a closed terminal sends."""
     args = [sys.executable, "-m", "velcodec_cli.main", "synth", "Style_B", "1000000", "o.npy"]
 
     def heed() -> None:  # a test run in the background ignores the signal, and its children with it
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(ending, signal.SIG_DFL)
 
     with subprocess.Popen(args, cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         while not files(tmp_path) and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(ending)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors.startswith("velcodec: interrupted")
     assert len(errors.splitlines()) == 1
     assert files(tmp_path) == []
+
+
+def test_a_stdout_that_is_closed_or_full(made, tmp_path):
+    def outcome(command: str, stdout: str) -> tuple[int, str]:
+        words = f"{sys.executable} -m velcodec_cli.main {command} >{stdout}"
+        done = subprocess.run(["sh", "-c", words], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        return done.returncode, done.stderr
+
+    assert outcome(f"info {made / 'q.vlz'}", "&-") == (0, "")
+    assert outcome("synth FlatVel_A 2 a.npy", "&-") == (0, "")
+    assert np.load(tmp_path / "a.npy").shape[-2:] == (70, 70)
+    if Path("/dev/full").exists():
+        for command in ("--help", "--version", "compress --help", f"info {made / 'q.vlz'}"):
+            code, errors = outcome(command, "/dev/full")
+            assert code == 2 and len(errors.splitlines()) == 1, errors
+            assert errors.startswith("velcodec: error: No space left")
 
 
 def test_a_reader_that_leaves_is_no_error(made):

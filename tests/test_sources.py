@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+from velcodec import compress
 from velcodec.errors import DataError, UsageError, VelcodecError
 from velcodec.sources import blocks, check_output, layout, open_source, split, write_array
 
@@ -246,11 +247,58 @@ def test_a_link_stays_a_link(tmp_path):
     np.testing.assert_array_equal(np.load(tmp_path / "real.npy"), array())
 
 
+def test_a_dataset_is_written_beside_the_others(tmp_path):
+    path = tmp_path / "survey.h5"
+    with h5py.File(path, "w") as store:
+        store.create_dataset("seismic", data=np.arange(9))
+        store.create_dataset("models/old", data=np.arange(4))
+        store["elsewhere"] = h5py.SoftLink("/seismic")
+    before = path.read_bytes()
+    write_array(f"{path}:/models/new", array())
+    for name, overwrite, message in (
+        ("models/old", False, "exists"),
+        ("models", True, "is a group"),
+        ("seismic/v", True, "is a dataset"),
+        ("elsewhere", True, "is a link"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            write_array(f"{path}:/{name}", array(), overwrite=overwrite)
+    write_array(f"{path}:/models/old", array() + 1, overwrite=True)
+    with h5py.File(path, "r") as store:
+        np.testing.assert_array_equal(store["seismic"], np.arange(9))
+        np.testing.assert_array_equal(store["models/new"], array())
+        np.testing.assert_array_equal(store["models/old"], array() + 1)
+    path.write_bytes(before[:100])
+    with pytest.raises(UsageError, match="no HDF5 file"):
+        write_array(f"{path}:/v", array(), overwrite=True)
+    assert path.read_bytes() == before[:100]
+
+
+def test_a_dataset_alone_in_its_file_is_written_anew(tmp_path):
+    write_array(tmp_path / "a.h5", array())
+    size = (tmp_path / "a.h5").stat().st_size
+    for _ in range(3):
+        write_array(tmp_path / "a.h5", array(), overwrite=True)
+    assert (tmp_path / "a.h5").stat().st_size == size
+
+
+def test_pipes_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    (tmp_path / "link.npy").symlink_to("pipe.npy")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("pipe.npy", "link.npy"):
+        with pytest.raises(UsageError, match="device or a pipe"):
+            write_array(tmp_path / name, array(), overwrite=True)
+    with pytest.raises(UsageError, match="device or a pipe"):
+        compress(array(), tmp_path / "pipe", overwrite=True)
+    assert all((tmp_path / name).is_fifo() for name in ("pipe.npy", "link.npy", "pipe"))
+
+
 def test_wrong_outputs(tmp_path):
     (tmp_path / "d.npy").mkdir()
     for name, message in (
         ("a.txt", "cannot write .txt"),
-        ("d.npy", "is a directory"),
+        ("d.npy", "is a folder"),
         ("nowhere/a.npy", "there is no directory"),
     ):
         with pytest.raises(UsageError, match=message):

@@ -181,7 +181,9 @@ class Archive:
         return self.header.maps
 
     def __getitem__(self, index: MapIndex) -> NDArray[Any]:
-        if isinstance(index, (int, np.integer)):
+        if isinstance(index, tuple):
+            raise UsageError("an archive is indexed by its maps alone; index what it gives, or read a window")
+        if isinstance(index, (int, np.integer)) and not isinstance(index, bool):
             return self.read([self._row(int(index))])[0]
         return self.read(index)
 
@@ -192,15 +194,16 @@ class Archive:
     def read(
         self,
         maps: MapIndex | None = None,
-        shape: tuple[int, int] | None = None,
+        shape: tuple[int, int] | int | None = None,
         window: Window | None = None,
         device: str | None = None,
     ) -> NDArray[Any]:
         """Maps on a grid, (n, H', W') in the file's dtype and units.
 
         Args:
-            maps: a slice, indices, or None for all.
-            shape: (H', W') samples over the map, or over the window where one is given; None means native.
+            maps: a slice, indices, a mask (n,) of booleans, or None for all.
+            shape: (H', W') samples over the map, or over the window where one is given; a number alone is both; None
+                means native.
             window: ((z0, z1), (x0, x1)) in native cells.
             device: where to decode; None means as `open` was told.
 
@@ -214,6 +217,8 @@ class Archive:
             FormatError: a block is damaged. CodebookError: the codebook is not here.
         """
         rows = self._rows(maps)
+        if isinstance(shape, int):
+            shape = shape, shape
         if shape is None and window == tuple((0, n) for n in self.map_shape):
             window = None  # all of the map
         grid = make_grid(self.map_shape, shape, window)
@@ -361,7 +366,15 @@ class Archive:
             return list(range(len(self)))
         if isinstance(maps, slice):
             return list(range(*maps.indices(len(self))))
-        return [self._row(int(i)) for i in np.atleast_1d(np.asarray(maps))]
+        chosen = np.atleast_1d(np.asarray(maps))
+        if chosen.dtype == bool and chosen.shape == (len(self),):
+            return np.flatnonzero(chosen).tolist()
+        if chosen.ndim > 1 or (chosen.size and chosen.dtype.kind not in "iu"):
+            raise UsageError(
+                f"maps are chosen by a slice, by integers or by a mask of shape ({len(self)},), "
+                f"not by {chosen.dtype} of shape {chosen.shape}"
+            )
+        return [self._row(int(i)) for i in chosen]
 
     def _parse(self, entry: Entry, until: int | None = None) -> Records:
         payload = self.stored.payload(entry)
@@ -428,7 +441,7 @@ def decompress(
     path: Place,
     *,
     maps: MapIndex | None = None,
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, int] | int | None = None,
     window: Window | None = None,
     device: str = "auto",
     codebook: str | None = None,

@@ -38,7 +38,7 @@ from .request import Request
 from .shards import Shard, absolute, fingerprint
 from .sources import layout, open_source
 from .workers import Team, crew, own_device, team
-from .writer import Writer, created
+from .writer import Writer, check_target, created
 
 BLOCK = (
     25  # maps: a map at random takes a quarter of the time that it does in a block of 100, for 3 % more bytes
@@ -137,10 +137,7 @@ def archive(
     target = Path(output)
     parts = target.with_name(target.name + ".parts")
     tell = notice or (lambda text: None)
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; name a .vlz file in it")
-    if target.exists() and not (overwrite or append):
-        raise UsageError(f"{target} exists; choose another name or allow overwriting (--overwrite)")
+    check_target(target, overwrite or append)
     if scheduler is not None:
         shards, parts = [absolute(shard) for shard in shards], parts.absolute()
         options = _absolute(options)

@@ -65,7 +65,9 @@ def merge(
     sources: list[Source] = []
     for path in paths:
         with Archive(path) as archive:
-            check_alike(headers[0] if headers else archive.header, archive.header, f"{path} and {paths[0]}")
+            if not archive.header.archive:
+                raise UsageError(f"{path} has {ALIKE['archive']}")
+            check_alike(headers[0] if headers else archive.header, archive.header, f"{paths[0]} and {path}")
             headers.append(archive.header)
             sources += archive.sources
             book = archive.codebook

@@ -180,7 +180,10 @@ def _softened(
     if span <= 0 or not header.unit or m.size * most > MAX_FINE or min(m.shape) < 4:
         return None
     rms = _rms(span, request)
-    code = residual.CODE_ZERO + round(8 * math.log2(rms * math.sqrt(12 * VALUE_SHARE) / header.unit))
+    ratio = rms * math.sqrt(12 * VALUE_SHARE) / header.unit
+    if not ratio > 0:  # of the least numbers that there are
+        return None
+    code = residual.CODE_ZERO + round(8 * math.log2(ratio))
     if not 0 <= code <= 255:
         return None
     step = residual.step(header.unit, code)
@@ -298,7 +301,10 @@ def _codes(span: float, header: Header, request: Request) -> Sequence[int]:
         return range(residual.CODE_ZERO, residual.CODE_ZERO - LATER_STEPS, -1)
     if not header.unit or span <= 0:
         return ()
-    middle = residual.CODE_ZERO + round(8 * math.log2(_rms(span, request) * math.sqrt(12) / header.unit))
+    ratio = _rms(span, request) * math.sqrt(12) / header.unit
+    if not ratio > 0:
+        return ()
+    middle = residual.CODE_ZERO + round(8 * math.log2(ratio))
     return [code for code in range(middle + REACH, middle - REACH, -1) if 0 <= code <= 255]
 
 

@@ -59,8 +59,8 @@ def find_shards(given: Sequence[str | os.PathLike[str]]) -> list[Shard]:
 def _expanded(path: str) -> Iterator[str]:
     """The files of a path: itself, those that a glob matches, or those below a folder."""
     if os.path.isdir(path):
-        below = (str(p) for p in Path(path).rglob("*") if p.suffix.lower() in KINDS and p.is_file())
-        yield from sorted((p for p in below if not SEISMIC.match(Path(p).stem)), key=_natural)
+        below = (p for p in _below(path) if p.suffix.lower() in KINDS and p.is_file())
+        yield from sorted((str(p) for p in below if not SEISMIC.match(p.stem)), key=_natural)
     elif not os.path.exists(split(path)[0]) and glob.has_magic(path):
         found = sorted(glob.glob(path, recursive=True), key=_natural)
         if not found:
@@ -69,6 +69,14 @@ def _expanded(path: str) -> Iterator[str]:
             yield from _expanded(one)
     else:
         yield path  # what is wrong with it, opening it will say
+
+
+def _below(folder: str) -> Iterator[Path]:
+    """What lies below a folder, through links too; no folder within itself."""
+    for here, folders, files in os.walk(folder, followlinks=True):
+        around = {os.path.realpath(here), *map(str, Path(os.path.realpath(here)).parents)}
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in around]
+        yield from (Path(here, name) for name in files)
 
 
 def _natural(path: str) -> list[Any]:

@@ -11,6 +11,7 @@ order. Nothing here unpickles: arrays of Python objects are refused.
 import math
 import os
 import re
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .errors import DataError, UsageError
-from .replacing import replacing
+from .replacing import check_place, replacing
 
 Source: TypeAlias = Any  # an ndarray, a memmap or an h5py Dataset: .shape, .dtype and slicing
 Write: TypeAlias = Callable[[NDArray[Any]], None]  # takes the next maps of an output
@@ -262,10 +263,11 @@ def write_array(
         path: as for reading; `file.h5:/name` and `file.npz:name` name the array, else it is `v`.
         maps: an array, or blocks of maps in order; then memory stays at one block.
         shape, dtype: of the whole array. An array brings its own.
-        overwrite: replace a file that is there.
+        overwrite: replace a file that is there; of an HDF5 file the dataset alone. (HDF5 does not give back the room of
+            what is replaced; h5repack does.)
 
     Raises:
-        UsageError: an ending that is not known, or a file that is there and may not be replaced.
+        UsageError: an ending that is not known, or a file or dataset that is there and may not be replaced.
     """
     if isinstance(maps, np.ndarray):
         shape, dtype, maps = shape or maps.shape, dtype or maps.dtype, [maps]
@@ -276,6 +278,8 @@ def write_array(
     kind, wanted = _kind(file, "write"), np.dtype(dtype)
     done = 0
     with replacing(file) as draft:
+        if kind == "hdf5" and file.exists() and _holds_more(file, name or NAME):
+            shutil.copy2(file, draft)
         with _WRITERS[kind](draft, name or NAME, shape, wanted) as write:
             for block in maps:
                 done += block.size
@@ -288,14 +292,42 @@ def write_array(
 
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise UsageError if an array cannot be written to the path; call it before long work."""
-    file, _ = split(path)
-    _kind(file, "write")
-    if file.is_dir():
-        raise UsageError(f"{file} is a directory; name a file in it")
+    file, name = split(path)
+    kind = _kind(file, "write")
     if not file.parent.is_dir():
         raise UsageError(f"{file}: there is no directory {file.parent}; make it first")
-    if file.exists() and not overwrite:
-        raise UsageError(f"{file} exists; choose another name or allow overwriting (--overwrite)")
+    in_hdf5 = kind == "hdf5" and file.is_file()
+    check_place(file, overwrite or in_hdf5)
+    if in_hdf5:
+        _check_dataset(file, name or NAME, overwrite)
+
+
+def _check_dataset(file: Path, name: str, overwrite: bool) -> None:
+    """Raise UsageError where a dataset cannot be written into an HDF5 file that is there, or may not."""
+    h5py = _h5py()
+    try:
+        with h5py.File(file, "r") as store:
+            parts = [part for part in name.split("/") if part]
+            for end in range(1, len(parts) + 1):
+                place = "/" + "/".join(parts[:end])
+                link = store.get(place, getlink=True)
+                if link is None:
+                    return
+                if not isinstance(link, h5py.HardLink):
+                    raise UsageError(f"{file}:{place} is a link; name what it leads to")
+                if (end < len(parts)) != isinstance(store[place], h5py.Group):
+                    what = "a dataset" if end < len(parts) else "a group"
+                    raise UsageError(f"{file}:{place} is {what}; choose another name")
+    except OSError as error:
+        raise UsageError(f"{file} exists and is no HDF5 file that can be added to: {_line(error)}") from error
+    if not overwrite:
+        raise UsageError(f"{file}:{name} exists; choose another name or allow overwriting (--overwrite)")
+
+
+def _holds_more(file: Path, name: str) -> bool:
+    """Whether an HDF5 file has anything but a dataset, which is to stay where that is written."""
+    with _h5py().File(file, "r") as store:
+        return set(store) != {name.strip("/")} or bool(store.attrs)
 
 
 def _header(shape: tuple[int, ...], dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -322,7 +354,9 @@ def _write_npz(draft: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[A
 
 @contextmanager
 def _write_hdf5(draft: Path, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Write]:
-    with _h5py().File(draft, "x") as store:
+    with _h5py().File(draft, "a") as store:
+        if name in store:
+            del store[name]
         dataset = store.create_dataset(name, shape=shape, dtype=dtype)
         done = 0
 

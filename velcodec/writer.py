@@ -17,8 +17,10 @@ from .errors import UsageError
 from .footer import Entry, Footer
 from .header import Header
 from .manifest import Source
-from .replacing import replacing
+from .replacing import check_place, replacing
 
+# Of files to read: who forgets to name an output would lose the last of them.
+ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
 EMBED_SHARE = 0.01  # of the file that an embedded codebook may take with "auto"
 Codes: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # of PSNR and maximum error
 
@@ -91,10 +93,9 @@ def check_target(path: str | os.PathLike[str] | BinaryIO, overwrite: bool) -> No
             raise UsageError("an open file to write to must be empty, and open for reading too (w+b)")
         return
     target = Path(path)
-    if target.is_dir():
-        raise UsageError(f"{target} is a folder; name a .vlz file in it")
-    if target.exists() and not overwrite:
-        raise UsageError(f"{target} exists; choose another name or allow overwriting (--overwrite)")
+    if target.suffix.lower() in ARRAYS:
+        raise UsageError(f"{target} is named as files of arrays are; name a .vlz file to write to")
+    check_place(target, overwrite)
 
 
 @contextmanager
