@@ -268,10 +268,16 @@ def test_a_dataset_is_written_beside_the_others(tmp_path):
         np.testing.assert_array_equal(store["seismic"], np.arange(9))
         np.testing.assert_array_equal(store["models/new"], array())
         np.testing.assert_array_equal(store["models/old"], array() + 1)
-    path.write_bytes(before[:100])
-    with pytest.raises(UsageError, match="no HDF5 file"):
+    path.write_bytes(before[:1000])  # HDF5 still, and cannot be read
+    with pytest.raises(UsageError, match="cannot be added to"):
         write_array(f"{path}:/v", array(), overwrite=True)
-    assert path.read_bytes() == before[:100]
+    assert path.read_bytes() == before[:1000]
+    path.write_text("no HDF5 at all")
+    with pytest.raises(UsageError, match="exists"):
+        write_array(path, array())
+    write_array(path, array(), overwrite=True)
+    with h5py.File(path, "r") as store:
+        np.testing.assert_array_equal(store["v"], array())
 
 
 def test_a_dataset_alone_in_its_file_is_written_anew(tmp_path):

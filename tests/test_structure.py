@@ -34,7 +34,7 @@ MAY = {
     "residual": {"border", "compiled"},
     "container": {"errors"},
     "footer": {"adaptive", "container", "errors"},
-    "replacing": set(),
+    "replacing": {"errors"},
     "kept": set(),
     "storage": {"errors"},
     "remote": {"errors", "storage"},

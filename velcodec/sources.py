@@ -305,6 +305,9 @@ def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
 def _check_dataset(file: Path, name: str, overwrite: bool) -> None:
     """Raise UsageError where a dataset cannot be written into an HDF5 file that is there, or may not."""
     h5py = _h5py()
+    if not h5py.is_hdf5(file):
+        check_place(file, overwrite)
+        return
     try:
         with h5py.File(file, "r") as store:
             parts = [part for part in name.split("/") if part]
@@ -319,13 +322,15 @@ def _check_dataset(file: Path, name: str, overwrite: bool) -> None:
                     what = "a dataset" if end < len(parts) else "a group"
                     raise UsageError(f"{file}:{place} is {what}; choose another name")
     except OSError as error:
-        raise UsageError(f"{file} exists and is no HDF5 file that can be added to: {_line(error)}") from error
+        raise UsageError(f"{file} exists and cannot be added to: {_line(error)}") from error
     if not overwrite:
         raise UsageError(f"{file}:{name} exists; choose another name or allow overwriting (--overwrite)")
 
 
 def _holds_more(file: Path, name: str) -> bool:
     """Whether an HDF5 file has anything but a dataset, which is to stay where that is written."""
+    if not _h5py().is_hdf5(file):
+        return False
     with _h5py().File(file, "r") as store:
         return set(store) != {name.strip("/")} or bool(store.attrs)
 
