@@ -55,10 +55,8 @@ class Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        with plain_errors():
-            result = super().invoke(ctx)
-            sys.stdout.flush()
-            return result
+        with plain_errors():  # here already, since click has a word of its own for Ctrl-C
+            return super().invoke(ctx)
 
     def main(
         self,

@@ -34,36 +34,21 @@ MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
 CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
-DICTIONARY = (
-    b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,"dtype":"<f8",'
-    b'"dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
-    b'{"codebook":{"id":"openfwi-2d-dev-2","latent":256,'
-    b'"sha256":"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf"},"coder":"velcodec-2",'
-    b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
-    b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
+MOST_HEADERS = (
+    '"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,"dtype":"<f8",'
+    '"dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
+    '{"codebook":{"id":"openfwi-2d-%s","latent":%s,"sha256":"%s"},"coder":"velcodec-%s",'
+    '"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
+    '"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
 )
-DICTIONARY_3 = DICTIONARY.replace(b"velcodec-2", b"velcodec-3")
-DICTIONARY_4 = DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").replace(
-    b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
-    b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
-)
-DICTIONARY_5 = (
-    DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-v1")
-    .replace(b'"latent":256', b'"latent":640')
-    .replace(
-        b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
-        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
-    )
-)
-DICTIONARY_6 = (
-    DICTIONARY_5.replace(b"velcodec-3", b"velcodec-6")
-    .replace(b"openfwi-2d-v1", b"openfwi-2d-v3")
-    .replace(
-        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
-        b"7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e",
-    )
-)
-DICTIONARIES = {2: DICTIONARY, 3: DICTIONARY_3, 4: DICTIONARY_4, 5: DICTIONARY_5, 6: DICTIONARY_6}  # by coder
+WORDS = {  # by coder
+    2: "dev-2 256 7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf 2",
+    3: "dev-2 256 7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf 3",
+    4: "dev-3 256 8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63 3",
+    5: "v1 640 f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d 3",
+    6: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 6",
+}
+DICTIONARIES = {coder: (MOST_HEADERS % tuple(words.split())).encode() for coder, words in WORDS.items()}
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"

@@ -160,6 +160,10 @@ def test_linked_folders_are_followed_and_no_circle(made: Path, tmp_path: Path) -
     (tmp_path / "maps").mkdir()
     (tmp_path / "maps/FlatVel_A").symlink_to(made / "maps/FlatVel_A")
     (tmp_path / "maps/round").symlink_to(tmp_path / "maps")
+    for one, other in (("one", "other"), ("other", "one")):  # neither lies in the other but by the links
+        (tmp_path / "maps" / one).mkdir()
+        for k in range(4):
+            (tmp_path / "maps" / one / f"to{k}").symlink_to(tmp_path / "maps" / other)
     (tmp_path / "maps/model9.npy").symlink_to(made / "maps/CurveVel_A/model/model1.npy")
     names = [shard.name for shard in find_shards([tmp_path / "maps"])]
     family = [shard.name for shard in find_shards([made / "maps/FlatVel_A"])]

@@ -1638,7 +1638,7 @@ def test_head() -> None:
     lines = re.search(r"are the dictionary, (\d+) bytes:\n\n((?:    .*\n)+)", section("HEAD"))
     assert lines
     dictionary = "".join(line.strip() for line in lines[2].splitlines()).encode()
-    assert dictionary == container.HEADER_DICTIONARY == spec_reader.DICTIONARY
+    assert dictionary == container.HEADER_DICTIONARIES[container.FEATURE_SECOND]
     assert len(dictionary) == int(lines[1])
     assert says("HEAD", f"In coder 3 the dictionary has {header.CODERS[2]} for {header.CODERS[1]}.")
     assert dictionary.count(header.CODERS[1].encode()) == 1
@@ -1656,7 +1656,7 @@ def test_head() -> None:
     made_of[-1] = made_of[-1].replace(header.CODERS[2].encode(), header.CODERS[5].encode())
     by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH, SIXTH), (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
-    assert by_coder[SIXTH] == container.HEADER_DICTIONARY_6
+    assert [*by_coder.values()] == [*container.HEADER_DICTIONARIES.values()]
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
     codes = re.search(r"then ([a-z0-9 ]+)$", keys["dtype"])
     assert codes
@@ -1695,7 +1695,9 @@ def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
 @pytest.mark.parametrize("coder", [4, 5, 6])
 def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
     """The default one of its time: one released since takes some 55 bytes more a file."""
-    id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARY)[coder - 3]
+    id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARIES[container.FEATURE_SECOND])[
+        coder - 3
+    ]
     book = velcodec.load_codebook(id_)
     assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
     assert id_ in codebook.builtin_ids()

@@ -103,6 +103,7 @@ MAY = {
     "latent_path": {"archive", "decoders", "device", "errors", "grid", "synthesis"},
     "writer": {
         "codebook", "container", "encoder", "errors", "footer", "header", "manifest", "quality", "replacing",
+        "sources",
     },
     "compression": {
         "archive", "codebook", "container", "device", "encoder", "errors", "grid", "header", "modes", "request",

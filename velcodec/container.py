@@ -71,37 +71,30 @@ KIND_RESIDUAL = 128  # 128 + t: such a latent, and the integers of what it misse
 MAX_TABLES = 112
 PLAIN = 256  # numbers of a latent that an int8 or fp16 record holds, at most, from the fifth coder on
 
-HEADER_DICTIONARY = (  # of the deflated HEAD: what most headers hold
-    b'"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,'
-    b'"dtype":"<f8","dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
-    b'{"codebook":{"id":"openfwi-2d-dev-2","latent":256,'
-    b'"sha256":"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf"},"coder":"velcodec-2",'
-    b'"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
-    b'"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
-)
 
-HEADER_DICTIONARY_3 = HEADER_DICTIONARY.replace(b"velcodec-2", b"velcodec-3")  # in files of the third coder
-# Of later ones the codebook alone differs: with the wrong dictionary the coder's name still says so.
-HEADER_DICTIONARY_4 = HEADER_DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-dev-3").replace(
-    b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
-    b"8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63",
-)
-HEADER_DICTIONARY_5 = (
-    HEADER_DICTIONARY_3.replace(b"openfwi-2d-dev-2", b"openfwi-2d-v1")
-    .replace(b'"latent":256', b'"latent":640')
-    .replace(
-        b"7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf",
-        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
-    )
-)
-HEADER_DICTIONARY_6 = (
-    HEADER_DICTIONARY_5.replace(b"velcodec-3", b"velcodec-6")
-    .replace(b"openfwi-2d-v1", b"openfwi-2d-v3")
-    .replace(
-        b"f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
-        b"7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e",
-    )
-)
+def _dictionary_of(coder: str, book: str, latent: int, sha256: str) -> bytes:
+    """What most headers hold, for deflating them: of files of a coder and a codebook."""
+    return (
+        '"axis":1,"axis":2,"bound":0.5,"bound":1,"bound":5,"bound":10,"bound":25,"bound":50,"bound":100,'
+        '"dtype":"<f8","dtype":"<i2","shape":[351,1701],"tile":[256,256,0],"unit":0.0,"units":"km/s"'
+        f'{{"codebook":{{"id":"{book}","latent":{latent},"sha256":"{sha256}"}},"coder":"{coder}",'
+        '"dtype":"<f4","normalisation":[3000.0,1500.0],"range":[1500.0,4500.0],"shape":[500,1,70,70],'
+        '"spacing":[10.0,10.0],"unit":0.0,"units":"m/s"}'
+    ).encode()
+
+
+_DEV_2 = "openfwi-2d-dev-2", 256, "7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e28edf27a988b359dccf"
+_DEV_3 = "openfwi-2d-dev-3", 256, "8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63"
+_V1 = "openfwi-2d-v1", 640, "f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d"
+_V3 = "openfwi-2d-v3", 640, "7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e"
+# By the last feature of a coder. With the wrong one the coder's name says so, or else the codebook's.
+HEADER_DICTIONARIES = {
+    FEATURE_SECOND: _dictionary_of("velcodec-2", *_DEV_2),
+    FEATURE_THIRD: _dictionary_of("velcodec-3", *_DEV_2),
+    FEATURE_FOURTH: _dictionary_of("velcodec-3", *_DEV_3),
+    FEATURE_FIFTH: _dictionary_of("velcodec-3", *_V1),
+    FEATURE_SIXTH: _dictionary_of("velcodec-6", *_V3),
+}
 
 MAX_HEADER = 1 << 16
 MAX_CODEBOOK = 1 << 28
@@ -268,13 +261,7 @@ def unpack_header(payload: bytes, features: int) -> dict[str, Any]:
 
 
 def _dictionary(features: int) -> bytes:
-    if features & FEATURE_SIXTH:
-        return HEADER_DICTIONARY_6
-    if features & FEATURE_FIFTH:
-        return HEADER_DICTIONARY_5
-    if features & FEATURE_FOURTH:
-        return HEADER_DICTIONARY_4
-    return HEADER_DICTIONARY_3 if features & FEATURE_THIRD else HEADER_DICTIONARY
+    return HEADER_DICTIONARIES[max(bit for bit in HEADER_DICTIONARIES if features & bit)]
 
 
 # Streams

@@ -37,6 +37,7 @@ BATCH_POINTS = 64 * 4900  # samples of the maps fitted at a time
 POINT_BYTES = 1 << 13  # that fitting a sample takes on a GPU, about
 # What a search may win of log NMSE (5 dB; 2.6 dB in few steps), and the share of bits that it may leave.
 HOPE, HASTY_HOPE = (1.2, 0.75), (0.85, 1.0)
+HOPE_OVER_COSINES = 0.6  # in few steps: of those that start further above cosines none wins
 ROUNDS_WIN = 0.06  # nats that a search on rounded latents may come below the one on continuous ones
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
@@ -196,9 +197,12 @@ def _drawn_and_smooth(
         if len(rows):
             smooth.take(cosine_fit.fit(v[rows], codebook, aim.some(rows)), rows, aim)
     if steps:
-        nats, share = HOPE if steps >= PATIENT or aim.psnr is not None else HASTY_HOPE
-        hope = aim.cost(drawn.log_nmse - nats, share * drawn.bits)
-        rival = torch.minimum(rival, smooth.cost(aim))
+        patient, cosines = steps >= PATIENT or aim.psnr is not None, smooth.cost(aim)
+        nats, share = HOPE if patient else HASTY_HOPE
+        over = nats if patient else HOPE_OVER_COSINES
+        log_nmse = drawn.log_nmse - torch.where(cosines < rival, over, nats)
+        hope = aim.cost(log_nmse, share * drawn.bits)
+        rival = torch.minimum(rival, cosines)
         rows = torch.nonzero(hope < rival)[:, 0]
         if len(rows):
             own = v[rows], z[rows], table[rows]

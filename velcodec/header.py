@@ -11,9 +11,7 @@ from .errors import FormatError, VersionError
 from .tiles import Layout
 
 CODERS = tuple(f"velcodec-{k}" for k in range(1, 7))  # oldest first
-WRITTEN = CODERS[
-    -2:
-]  # of which files are still written: to archives that have the older one maps are appended
+WRITTEN = CODERS[-2:]  # the older one in what is appended to archives that have it
 # What each adds to the features of the one before it.
 ADDED = (
     0,

@@ -72,9 +72,10 @@ def _expanded(path: str) -> Iterator[str]:
 
 
 def _below(folder: str) -> Iterator[Path]:
-    """What lies below a folder, through links too; no folder within itself."""
+    """What lies below a folder, through links too; no folder within itself, by whatever way."""
     for here, folders, files in os.walk(folder, followlinks=True):
-        around = {os.path.realpath(here), *map(str, Path(os.path.realpath(here)).parents)}
+        way = Path(os.path.abspath(here))
+        around = {os.path.realpath(one) for one in (way, *way.parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(here, name)) not in around]
         yield from (Path(here, name) for name in files)
 

@@ -278,7 +278,7 @@ def write_array(
     kind, wanted = _kind(file, "write"), np.dtype(dtype)
     done = 0
     with replacing(file) as draft:
-        if kind == "hdf5" and file.exists() and _holds_more(file, name or NAME):
+        if _is_hdf5(file) and _holds_more(file, name or NAME):
             shutil.copy2(file, draft)
         with _WRITERS[kind](draft, name or NAME, shape, wanted) as write:
             for block in maps:
@@ -293,21 +293,23 @@ def write_array(
 def check_output(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise UsageError if an array cannot be written to the path; call it before long work."""
     file, name = split(path)
-    kind = _kind(file, "write")
+    _kind(file, "write")
     if not file.parent.is_dir():
         raise UsageError(f"{file}: there is no directory {file.parent}; make it first")
-    in_hdf5 = kind == "hdf5" and file.is_file()
-    check_place(file, overwrite or in_hdf5)
-    if in_hdf5:
+    added = _is_hdf5(file)
+    check_place(file, overwrite or added)
+    if added:
         _check_dataset(file, name or NAME, overwrite)
+
+
+def _is_hdf5(file: Path) -> bool:
+    """Whether a file is there that a dataset is added to."""
+    return KINDS[file.suffix.lower()] == "hdf5" and file.is_file() and bool(_h5py().is_hdf5(file))
 
 
 def _check_dataset(file: Path, name: str, overwrite: bool) -> None:
     """Raise UsageError where a dataset cannot be written into an HDF5 file that is there, or may not."""
     h5py = _h5py()
-    if not h5py.is_hdf5(file):
-        check_place(file, overwrite)
-        return
     try:
         with h5py.File(file, "r") as store:
             parts = [part for part in name.split("/") if part]
@@ -329,8 +331,6 @@ def _check_dataset(file: Path, name: str, overwrite: bool) -> None:
 
 def _holds_more(file: Path, name: str) -> bool:
     """Whether an HDF5 file has anything but a dataset, which is to stay where that is written."""
-    if not _h5py().is_hdf5(file):
-        return False
     with _h5py().File(file, "r") as store:
         return set(store) != {name.strip("/")} or bool(store.attrs)
 

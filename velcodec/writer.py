@@ -18,9 +18,8 @@ from .footer import Entry, Footer
 from .header import Header
 from .manifest import Source
 from .replacing import check_place, replacing
+from .sources import KINDS
 
-# Of files to read: who forgets to name an output would lose the last of them.
-ARRAYS = (".npy", ".npz", ".h5", ".hdf5", ".hdf", ".mat")
 EMBED_SHARE = 0.01  # of the file that an embedded codebook may take with "auto"
 Codes: TypeAlias = tuple[NDArray[np.uint16], NDArray[np.uint16]]  # of PSNR and maximum error
 
@@ -93,7 +92,7 @@ def check_target(path: str | os.PathLike[str] | BinaryIO, overwrite: bool) -> No
             raise UsageError("an open file to write to must be empty, and open for reading too (w+b)")
         return
     target = Path(path)
-    if target.suffix.lower() in ARRAYS:
+    if target.suffix.lower() in KINDS:  # who forgets to name an output would lose the last input
         raise UsageError(f"{target} is named as files of arrays are; name a .vlz file to write to")
     check_place(target, overwrite)
 
