@@ -236,6 +236,29 @@ def test_a_fault_is_found_where_it_is() -> None:
     assert psnr_of(v, told.rounded(0.25) * 0.25) > 40
 
 
+def test_small_fills_are_seen() -> None:
+    """As of one real CurveFault_A map in three: a few cells, in more than one place."""
+    v = np.zeros((70, 70))
+    v[30:, :35] = v[38:, 35:] = 0.4
+    labels = (v > 0).astype(np.int64)
+    v[34:38, 36:40] = v[36:38, 60:63] = 0.2 + 0.01
+    seen = faulted_fit.Plateaus(v, np.array([0.0, 0.4]), labels, True)
+    (own,) = faulted_fit._with_fills(seen)
+    assert own.filled is not None
+    np.testing.assert_array_equal(own.filled, np.isclose(v, 0.21))
+    assert own.fill == pytest.approx((0.0, 0.2, 0.4))
+    assert not own.labels[own.filled].any()  # the interface is under it
+
+
+@pytest.mark.parametrize("rows", [slice(60, 70), slice(0, 10)])
+def test_rock_half_way_at_the_edge_of_a_map_is_no_fill(rows: slice) -> None:
+    """Nothing lies under it, or over it."""
+    v = normal("FlatFault_A", 1, 33)[0]
+    v[rows, :50] = (v[0, 0] + v.max()) / 2
+    ways = faulted_fit.faulted_maps(v, DECODER)
+    assert all(np.isfinite(way.numbers).all() for way in ways)
+
+
 def test_maps_without_plateaus_are_not_told() -> None:
     rng = np.random.default_rng(3)
     for v in (

@@ -41,11 +41,9 @@ FLAGS = [
 ]  # numbers whose sign says all
 NEAR = 0.35  # cells that an interface is off where it is seen
 BENDS = 8  # of the cosines that are spread so
-FILL = (0.005, 0.25)  # of the cells that a fill takes
+FILL = (0.0008, 0.25)  # of the cells that a fill takes
 FILL_ACROSS = 0.95  # of the columns, at most: layers are in all
-HALF_WAY = (
-    0.03  # of the step between the layers over and under a fill, by which it is off their mean, at most
-)
+HALF_WAY = 0.08  # of the step between the layers over and under a fill, by which it is off their mean
 
 
 @dataclass(frozen=True)
@@ -138,16 +136,13 @@ def faulted_maps(
 
 def _with_fills(p: Plateaus) -> list[Plateaus]:
     """The same map with cells half way between two plateaus taken for a fill, where there is enough rock of such."""
-    from scipy.ndimage import binary_dilation, binary_opening, label
+    from scipy.ndimage import binary_dilation, binary_opening
 
     out = []
     away = np.abs(p.v[..., None] - p.values)
     for i, j in itertools.combinations(range(len(p.values)), 2):
         value, step = (p.values[i] + p.values[j]) / 2, p.values[j] - p.values[i]
-        solid, count = label(binary_opening(np.abs(p.v - value) < HALF_WAY * step, np.ones((2, 3))))
-        if not count:
-            continue
-        cells = solid == 1 + np.bincount(solid.ravel())[1:].argmax()
+        cells = binary_opening(np.abs(p.v - value) < HALF_WAY * step, np.ones((2, 2)))
         if not FILL[0] < cells.mean() < FILL[1] or cells.any(axis=0).mean() > FILL_ACROSS:
             continue
         near = np.abs(p.v - value) < step / 4  # edges are midway between the two values
@@ -155,7 +150,10 @@ def _with_fills(p: Plateaus) -> list[Plateaus]:
         layers = np.abs(p.values - value) > HALF_WAY * step  # edges have the value too, here and there
         labels = np.where(layers, away, np.inf).argmin(-1)
         top, bottom = cells[1:] & ~cells[:-1], cells[:-1] & ~cells[1:]
-        over, under = (np.bincount(side).argmax() for side in (labels[:-1][top], labels[1:][bottom]))
+        sides = labels[:-1][top], labels[1:][bottom]
+        if not all(map(len, sides)):  # rock that is at the edge of the map all along
+            continue
+        over, under = (np.bincount(side).argmax() for side in sides)
         if {over, under} == {i, j}:
             labels = np.where(cells, over, labels)
             out.append(replace(p, labels=labels, filled=cells, fill=(p.values[over], value, p.values[under])))
