@@ -29,9 +29,19 @@ SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("895
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
 PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, from coder 5 on
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH = 1, 2, 4, 8, 16, 32, 64, 128  # features
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+    128,
+    256,
+)  # features
 MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
-CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH)  # each needs those before it
+CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 MOST_HEADERS = (
@@ -47,8 +57,10 @@ WORDS = {  # by coder
     4: "dev-3 256 8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63 3",
     5: "v1 640 f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d 3",
     6: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 6",
+    7: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 7",
 }
 DICTIONARIES = {coder: (MOST_HEADERS % tuple(words.split())).encode() for coder, words in WORDS.items()}
+DICTIONARIES[7] += b'{"archive":true,'
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -133,7 +145,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~255, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~511, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -284,44 +296,68 @@ def quality(path: str | Path) -> tuple[Array, Array]:
 # 7: entropy-coded latents
 
 
-def symbols(data: bytes, tables: Iterator[tuple[list[int], int]]) -> Iterator[list[int]]:
-    """The integers k that a message holds, list by list of (frequencies, how many)."""
-    need(len(data) % 4 == 0, "the entropy stream is not a number of words")
-    words = [*struct.unpack(f"<{len(data) // 4}I", data), 0, 0]
-    lower, span, point, after = 0, 2**64 - 1, (words[0] << 32) + words[1], 2
-    for f, count in tables:
-        c = [0, *accumulate(256 * n for n in f)]
-        found = []
-        for _ in range(count):
-            scale = span >> 24
-            u = (point - lower) % 2**64 // scale
-            need(u < c[-1] == 2**24, "the entropy stream does not fit the tables")
-            k = bisect.bisect_right(c, u) - 1
-            lower, span = (lower + scale * c[k]) % 2**64, scale * 256 * f[k]
-            if span < 2**32:
-                word = words[after] if after < len(words) else 0
-                lower, span, point = (lower << 32) % 2**64, span << 32, (point << 32) % 2**64 + word
-                after += 1
-            found.append(k)
-        yield found
-    need(after >= len(words) - 2 and (point - lower) % 2**64 < 2**33 - 1, "the entropy stream holds more")
+class Message:
+    """A message of the range coder: the integer k of one symbol after another."""
+
+    def __init__(self, data: bytes) -> None:
+        need(len(data) % 4 == 0, "the entropy stream is not a number of words")
+        self.words = [*struct.unpack(f"<{len(data) // 4}I", data), 0, 0]
+        self.lower, self.span, self.after = 0, 2**64 - 1, 2
+        self.point = (self.words[0] << 32) + self.words[1]
+
+    def next(self, f: list[int], c: list[int]) -> int:
+        """A symbol of some frequencies and, in parts of 2^24, their sums."""
+        scale = self.span >> 24
+        u = (self.point - self.lower) % 2**64 // scale
+        need(u < c[-1] == 2**24, "the entropy stream does not fit the tables")
+        k = bisect.bisect_right(c, u) - 1
+        self.lower, self.span = (self.lower + scale * c[k]) % 2**64, scale * 256 * f[k]
+        if self.span < 2**32:
+            word = self.words[self.after] if self.after < len(self.words) else 0
+            self.lower, self.span = (self.lower << 32) % 2**64, self.span << 32
+            self.point = (self.point << 32) % 2**64 + word
+            self.after += 1
+        return k
+
+    def bit(self) -> int:
+        return self.next([32768, 32768], [0, 2**23, 2**24])
+
+    def end(self) -> None:
+        rest = (self.point - self.lower) % 2**64
+        need(self.after >= len(self.words) - 2 and rest < 2**33 - 1, "the entropy stream holds more")
 
 
-def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array]) -> dict[int, Array]:
+def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array], coder: int = 7) -> dict[int, Array]:
     """Latents of the entropy-coded records of a block."""
     table = np.where(kinds >= RESIDUAL, kinds.astype(int) - RESIDUAL, kinds.astype(int) - ENTROPY)
     groups = [(int(t), np.flatnonzero(table == t)) for t in np.unique(table) if t >= 0]
     low, size, step = prior["prior.low"].astype(int), prior["prior.size"].astype(int), prior["prior.step"]
     need(all(t < len(step) for t, _ in groups), "a table set that the codebook has not")
     ends = np.cumsum(size).reshape(size.shape)
-    cut = [(t, d, rows) for t, rows in groups for d in range(low.shape[1])]
     frequency = prior["prior.frequency"].tolist()
-    tables = ((frequency[ends[t, d] - size[t, d] : ends[t, d]] or [65535, 1], len(r)) for t, d, r in cut)
-    latents = {int(row): np.empty(low.shape[1], np.float32) for _, rows in groups for row in rows}
-    for (t, d, rows), found in zip(cut, symbols(data, tables), strict=True):
-        for row, k in zip(rows, found, strict=True):
-            latents[int(row)][d] = step[t] * np.float32(low[t, d] + k)
-    return latents
+    message = Message(data)
+    q = {int(row): np.empty(low.shape[1], int) for _, rows in groups for row in rows}
+    past = []  # of each integer at an open end: row, number, and which way
+    for t, rows in groups:
+        for d in range(low.shape[1]):
+            f = frequency[ends[t, d] - size[t, d] : ends[t, d]] or [65535, 1]
+            c = [0, *accumulate(256 * n for n in f)]
+            for row in rows.tolist():
+                k = message.next(f, c)
+                q[row][d] = low[t, d] + k
+                if coder >= 7 and k in (0, len(f) - 1) and f[k] <= 64:
+                    past.append((row, d, 1 if k else -1))
+    for row, d, way in past:
+        bits = 1
+        while not message.bit():
+            bits += 1
+            need(bits <= 16, "an integer lies too far past its table")
+        e = 1
+        for _ in range(bits - 1):
+            e = 2 * e + message.bit()
+        q[row][d] += way * (e - 1)
+    message.end()
+    return {row: step[table[row]] * numbers.astype(np.float32) for row, numbers in q.items()}
 
 
 # 8: codebooks
@@ -1321,7 +1357,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     if len(found) < len(shapes):
         need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
         decoder = Decoder(books[0])
-        latents = entropy_latents(held[0], kind, books[0].tensors) if max(data) >= ENTROPY else {}
+        latents = entropy_latents(held[0], kind, books[0].tensors, file.coder) if max(data) >= ENTROPY else {}
         eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (plain,))])
         latents |= zip(of(INT8), eight["s"][:, None] * eight["q"].astype(np.float32), strict=True)
         latents |= zip(of(FP16), np.frombuffer(held[2], "<f2").reshape(-1, plain), strict=True)

@@ -262,8 +262,8 @@ def test_what_cannot_be_repaired_says_so(made: Path, tmp_path: Path) -> None:
     for name, content in (
         ("empty", b""),
         ("other", b"no vlz file at all"),
-        ("header", damaged_at(data, 60)),
-        ("short", data[:700]),
+        ("header", damaged_at(data, 40)),
+        ("short", data[:500]),
     ):
         (tmp_path / f"{name}.vlz").write_bytes(content)
         bad("repair", tmp_path / f"{name}.vlz", tmp_path / "out.vlz")

@@ -256,7 +256,8 @@ def test_layers_of_other_grids(book: Codebook) -> None:
     drawn = sample(book, latents, make_grid((210, 210)), CPU)
     for m in drawn:
         counts = np.unique(m.round(3), return_counts=True)[1]
-        assert np.sort(counts)[-8:].sum() > 0.97 * m.size  # eight layers at most, and hardly anything between
+        # Eight layers at most, and between two of them no more than a sample a column.
+        assert m.size - np.sort(counts)[-8:].sum() <= 7 * m.shape[1]
 
 
 def normal_at(family: str, count: int, seed: int, side: int) -> np.ndarray:

@@ -51,8 +51,41 @@ def test_layers_of_any_bit_pattern() -> None:
     layered([np.full((1, 1), -1.5), np.full((3, 1), 0.0)])
 
 
+@settings(deadline=None, max_examples=200)
+@given(hnp.arrays(np.int64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.integers(0, 3)))
+def test_values_may_come_back(m: NDArray[np.int64]) -> None:
+    found = layers.analyse(m)
+    if found is None:
+        return
+    assert (np.diff(found.values) != 0).all()
+    assert (np.diff(found.depths, axis=0) >= 0).all()
+    layered([m])
+
+
+def test_interfaces_of_values_that_come_back_go_on_from_column_to_column() -> None:
+    """Sand, shale, sand, shale under a fold that brings layers out of the map above and below."""
+    top = np.round(22 * np.sin(np.arange(70) / 9)).astype(np.int64)
+    depths = np.clip(top + np.arange(5, 80, 15)[:, None], 0, 70)
+    m = 2000 + 500.0 * ((np.arange(70)[:, None, None] >= depths).sum(1) % 2).astype(np.float32)
+    found = layers.analyse(m)
+    assert found is not None
+    np.testing.assert_array_equal(found.depths, depths)
+    size = len(layered([m]))
+    assert size < 120
+
+
+@pytest.mark.parametrize("depth", [12, 30])
+def test_a_lens_is_a_layer_of_its_own(depth: int) -> None:
+    m = np.full((40, 50), 1500, np.int16)
+    m[20:] = 2500
+    m[depth : depth + 4, 10:20] = 2500 if depth < 20 else 1500
+    found = layers.analyse(m)
+    assert found is not None and len(found.values) == 4
+    layered([m])
+
+
 def test_columns_that_disagree_are_not_layers() -> None:
-    m = np.array([[1, 2], [2, 1]], np.float32)
+    m = np.random.default_rng(1).integers(0, 3, (40, 40)).astype(np.float32)
     assert layers.analyse(m) is None
     assert layers.analyse(np.arange(200, dtype=np.float32).reshape(200, 1)) is None
 

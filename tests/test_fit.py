@@ -108,3 +108,23 @@ def test_the_halves_of_a_target_are_all_of_it(book: Codebook, maps: NDArray[np.f
     torch.testing.assert_close(torch.stack([half.nmse(z) for half in halves]).mean(0), whole.nmse(z))
     narrow = Target(v[:, :, :1], book)
     assert narrow.parts() == [narrow]
+
+
+def test_maps_unlike_those_that_tables_were_counted_on(book: Codebook) -> None:
+    """Of greater contrast, and steeper: some of their numbers lie past the tables."""
+    z, x = np.mgrid[:70, :70]
+    steep = np.where(z > 20 + 45 / (1 + np.exp(-(x - 55) / 2.0)), 0.6, -0.4)
+    style = synth.generate("Style_A", 2, seed=6).astype(np.float64)
+    style = (style - style.mean((1, 2), keepdims=True)) / 900
+    maps = np.concatenate([style, steep[None]]).astype(np.float32)
+    goal = np.full(len(maps), 38.0)
+    found, before = (fit_latents(maps, own, CPU, 3, psnr=goal) for own in (book, book.closed))
+    q, _, _ = found.rounded(book)
+    own = [(book.prior.low[t], book.prior.high(int(t))) for t in found.table]
+    past = np.array([((n < low) | (n > high)).sum() for n, (low, high) in zip(q, own, strict=True)])
+    assert past.any() and (past < 20).all()
+    assert (quality(found, maps, book)[0] >= 37.95).all()
+    assert not (quality(before, maps, book.closed)[0] >= 37.95).all()
+    q, _, _ = before.rounded(book.closed)
+    for n, t in zip(q, before.table, strict=True):
+        assert (n >= book.prior.low[t]).all() and (n <= book.prior.high(int(t))).all()

@@ -64,9 +64,10 @@ Compressed = Callable[..., Path]
 SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.FEATURE_THIRD
 FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOURTH | container.FEATURE_FIFTH
 SIXTH = FIFTH | container.FEATURE_SIXTH
-ARCHIVE = SIXTH | container.FEATURE_ARCHIVE
+SEVENTH = SIXTH | container.FEATURE_SEVENTH
+ARCHIVE = SEVENTH | container.FEATURE_ARCHIVE
 CODERS = dict(
-    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH), header.CODERS, strict=True)
+    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH), header.CODERS, strict=True)
 )  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
@@ -291,7 +292,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | SIXTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | SEVENTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -345,7 +346,7 @@ def test_latents_alone_and_below_a_residual_share_the_entropy_stream(coder: str,
     head["codebook"] = {"id": book.id, "sha256": book.sha256, "latent": book.latent}
     made = blocks.Block(
         kinds=np.array(kinds, np.uint8),
-        entropy=entropy.encode(list(q.items()), book.models),
+        entropy=entropy.encode(list(q.items()), book.of(header.from_json(head).escapes).models),
         exact=np.ones((5, 6), "<f4").tobytes(),
         residual=pixels.encode([correction], pixels.models(header.from_json(head).generation)[1], 0)[0],
     )
@@ -595,7 +596,7 @@ def test_both_readers_read_the_same_latents_of_faults(case: str) -> None:
 def test_both_readers_read_the_first_numbers_of_latents_that_are_not_coded(coder: str) -> None:
     latent, rng = 300, np.random.default_rng(28)
     book = codebook_of(latent, layered={"layers": 12, "waves": 25})  # 287 numbers, past 256 some interfaces
-    kept = container.PLAIN if coder in ("velcodec-5", "velcodec-6") else latent
+    kept = container.PLAIN if header.CODERS.index(coder) >= 4 else latent
     eight = rng.integers(-90, 91, (3, latent)).astype(np.int8)
     half = rng.normal(0, 5, (3, latent)).astype("<f2")
     eight[:, 0], half[:, 0] = (-3, 9, 90), (-1, 5, 11)
@@ -653,7 +654,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | SIXTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | SEVENTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -674,7 +675,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | SIXTH
+    assert file.features == container.FEATURE_TILES | SEVENTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -1060,7 +1061,7 @@ def block_of_latents(
     """Latents of table sets, int8 ones of a scale, fp16 ones, and the residuals of some of the first."""
     return blocks.Block(
         kinds=np.array(kinds, np.uint8),
-        entropy=entropy.encode(list(q.items()), book.models),
+        entropy=entropy.encode(list(q.items()), book.of(generation >= 7).models),
         int8=b"".join(np.float32(scale).tobytes() + row.tobytes() for row in eight),
         fp16=half.tobytes(),
         residual=pixels.encode(corrections, pixels.models(generation)[1], 0)[0],
@@ -1340,7 +1341,7 @@ def test_both_readers_read_the_same_footers(features: int) -> None:
 def test_both_readers_refuse_features_that_the_file_has_not(
     name: str, compressed: Compressed, tmp_path: Path
 ) -> None:
-    """No checksum covers these bits; among others are 8 without 4, 16 without 8, 32 without 16, 64 without 32."""
+    """No checksum covers these bits; among others are 8 without 4, 16 without 8, 256 without 128."""
     array = synth.generate("CurveVel_A", 1, seed=5)[0, :20, :20]
     if name == "archive":
         path = archived(tmp_path / "a.vlz", array[None], sources_of([(20, 20)]), lossless=True)
@@ -1431,8 +1432,12 @@ def test_both_readers_refuse_the_same_entropy_streams() -> None:
     rng, book = np.random.default_rng(3), velcodec.load_codebook()
     groups = [(t, 2) for t in (0, len(book.prior.step) - 1)]
     kinds = np.repeat([container.KIND_ENTROPY + t for t, _ in groups], 2)
-    high = [book.prior.high(t) + 1 for t, _ in groups]
-    q = [rng.integers(book.prior.low[t], h, (n, book.latent)) for (t, n), h in zip(groups, high, strict=True)]
+    ends = [(book.prior.first[t], book.prior.last[t] + 1) for t, _ in groups]
+    q = [rng.integers(*own, (n, book.latent)) for (_, n), own in zip(groups, ends, strict=True)]
+    q[1][0, 9], q[1][1, 7] = (
+        int(book.prior.low[groups[1][0], 9]) - 40_000,
+        book.prior.high(groups[1][0])[7] + 65_534,
+    )
     message = entropy.encode(
         [(t, v.astype(np.int32)) for (t, _), v in zip(groups, q, strict=True)], book.models
     )
@@ -1566,20 +1571,22 @@ def test_prologue() -> None:
         (container.FEATURE_FIFTH, "fifth"),
         (container.FEATURE_ARCHIVE, "archive"),
         (container.FEATURE_SIXTH, "sixth"),
+        (container.FEATURE_SEVENTH, "seventh"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth, archive, sixth = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive, sixth, seventh = (bit for bit, _ in named[2:])
     stated = (
-        f"**coder 6** with features {second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
+        f"**coder 7** with features {second}, {third}, {fourth}, {fifth}, {sixth} and {seventh}, of **coder 6** with "
+        f"{second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
         f"{third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and {fourth}, of **coder 3** with "
         f"{second} and {third}, of **coder 2** with {second} alone, of **coder 1** with none of them; {third} without "
-        f"{second}, {fourth} without {third}, {fifth} without {fourth}, and {archive} and {sixth} without {fifth} are "
-        "refused."
+        f"{second}, {fourth} without {third}, {fifth} without {fourth}, {archive} and {sixth} without {fifth}, and "
+        f"{seventh} without {sixth} are refused."
     )
     assert stated in " ".join(PAGE.split())
-    each = (second, third, fourth, fifth, sixth)
+    each = (second, third, fourth, fifth, sixth, seventh)
     assert [sum(each[:k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
@@ -1654,7 +1661,11 @@ def test_head() -> None:
     assert says("HEAD", f"In coder 6 it is that of coder 5 with {header.CODERS[5]} for {header.CODERS[2]},")
     assert made_of[-1].count(header.CODERS[2].encode()) == 1
     made_of[-1] = made_of[-1].replace(header.CODERS[2].encode(), header.CODERS[5].encode())
-    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH, SIXTH), (dictionary, *made_of), strict=True))
+    more = '{"archive":true,'
+    was, now = header.CODERS[5:7]
+    assert says("HEAD", f"In coder 7 it is that of coder 6 with {now} for {was}, and after it {more}.")
+    made_of.append(made_of[-1].replace(was.encode(), now.encode()) + more.encode())
+    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH), (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
     assert [*by_coder.values()] == [*container.HEADER_DICTIONARIES.values()]
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
@@ -1808,7 +1819,7 @@ def test_maps() -> None:
     for features, coder in CODERS.items():
         for d in (1, container.PLAIN, container.PLAIN + 1):
             head = header.from_json(a_header(coder=coder, codebook={**a_header()["codebook"], "latent": d}))
-            assert head.plain == (d if features not in (FIFTH, SIXTH) else min(d, container.PLAIN))
+            assert head.plain == (d if features & FIFTH != FIFTH else min(d, container.PLAIN))
 
 
 def test_foot_and_tail() -> None:
@@ -1847,7 +1858,7 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 4]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 5]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]

@@ -35,7 +35,7 @@ def test_integer_tables_sum_and_never_vanish(mass: np.ndarray) -> None:
 
 
 def test_bits_are_those_of_the_tables() -> None:
-    prior = small_prior()
+    prior = small_prior().closed()
     for t in range(2):
         for d in range(3):
             for k, f in enumerate(prior.table(t, d)):
@@ -112,6 +112,71 @@ def test_entropy_coding_round_trips(seed: int, n: int, m: int) -> None:
         np.testing.assert_array_equal(q, r)
 
 
+def rare_ends() -> Prior:
+    """Numbers whose ends are both open, the low one, the high one, neither, and one that is hardly ever another."""
+    both, flat = np.array([1.0, 40, 2000, 50, 1.2]), np.ones(4)
+    masses = [(-2, both), (3, both[:4]), (-7, both[::-1][:4][::-1]), (0, flat), (5, np.array([1.0, 1e-9]))]
+    return pr.build(np.array([0.5], np.float32), [masses])
+
+
+def test_which_ends_are_open() -> None:
+    prior = rare_ends()
+    low, high = prior.open
+    assert low[0].tolist() == [True, True, False, False, False]
+    assert high[0].tolist() == [True, False, True, False, True]
+    assert prior.first[0].tolist() == [-18, -13, -7, 0, 5]
+    assert prior.last[0].tolist() == [18, 6, 12, 3, 6]  # of the last a search leaves alone what is open
+    closed = prior.closed()
+    assert not np.any(closed.open)
+    np.testing.assert_array_equal(closed.first, prior.low)
+    np.testing.assert_array_equal(closed.last[0], prior.high(0))
+
+
+@given(st.lists(st.integers(-40_000, 40_000), min_size=5, max_size=5), st.integers(1, 6))
+def test_integers_past_open_ends_round_trip(wanted: list[int], n: int) -> None:
+    prior = rare_ends()
+    low, high = (
+        np.where(end[0], past, own)
+        for end, past, own in zip(prior.open, (-40_000, 40_000), (prior.low[0], prior.high(0)), strict=True)
+    )
+    q = np.tile(np.clip(wanted, low, high), (n, 1)).astype(np.int32)
+    q[0] = prior.low[0]
+    models = TableModels(prior)
+    data = entropy.encode([(0, q), (0, q[:1])], models)
+    first, second = entropy.decode(data, [(0, n), (0, 1)], models)
+    np.testing.assert_array_equal(first, q)
+    np.testing.assert_array_equal(second, q[:1])
+
+
+def test_bits_past_open_ends_are_those_of_the_code() -> None:
+    prior = rare_ends()
+    at_end = 16 - np.log2(prior.table(0, 0)[-1])
+    for past, more in ((0, 1), (1, 3), (2, 3), (3, 5), (6, 5), (7, 7)):
+        y = prior.low[0].astype(np.float32)
+        y[0] = prior.high(0)[0] + past
+        told = prior.bits(torch.from_numpy(y[None]), torch.tensor([0]))[0, 0].item()
+        assert told == pytest.approx(at_end + more, abs=1e-3)
+        whole = prior.closed().bits(torch.from_numpy(y[None]), torch.tensor([0]))[0, 0].item()
+        assert whole == pytest.approx(at_end + 4 * past, abs=1e-3)
+    rows = 400
+    q = np.tile(prior.low[0].astype(np.int32), (rows, 1))
+    q[:, 0] = prior.high(0)[0] + 12
+    bits = (
+        prior.bits(torch.from_numpy(q.astype(np.float32)), torch.zeros(rows, dtype=torch.long)).sum().item()
+    )
+    size = len(entropy.encode([(0, q)], TableModels(prior)))
+    assert bits / 8 - 1 <= size <= bits / 8 + 8
+
+
+def test_a_distance_past_a_table_that_no_coder_writes_is_refused() -> None:
+    prior = rare_ends()
+    models = TableModels(prior)
+    q = prior.low[:1].astype(np.int32).copy()
+    q[0, 0] -= 65_535  # a bit more than 16
+    with pytest.raises(FormatError, match="further past its table"):
+        entropy.decode(entropy.encode([(0, q)], models), [(0, 1)], models)
+
+
 def test_entropy_coding_comes_close_to_the_entropy() -> None:
     prior = small_prior((40,) * 64, 1)
     rng = np.random.default_rng(0)
@@ -122,7 +187,7 @@ def test_entropy_coding_comes_close_to_the_entropy() -> None:
 
 
 def test_entropy_coded_bytes_are_pinned() -> None:
-    """The bytes of a small message: they may not change while the coder is called velcodec-1."""
+    """The bytes of a small message: they may not change while the coders are called velcodec-1 to 6, and 7."""
     prior = small_prior((3, 5), 1)
     flat = Prior(
         prior.step,
@@ -131,10 +196,12 @@ def test_entropy_coded_bytes_are_pinned() -> None:
         np.array([1, 65534, 1, 13107, 13107, 13107, 13107, 13108], np.uint16),
     )
     q = np.array([[0, -2], [0, 2], [-1, 0]], np.int32)
-    assert entropy.encode([(0, q)], TableModels(flat)).hex() == PINNED
+    assert entropy.encode([(0, q)], TableModels(flat.closed())).hex() == PINNED
+    assert entropy.encode([(0, q)], TableModels(flat)).hex() == PINNED_7
 
 
 PINNED = "0c2d0200"
+PINNED_7 = "122e0200"
 
 
 def test_streams_that_cannot_be_are_refused() -> None:

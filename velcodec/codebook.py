@@ -7,6 +7,7 @@ prose may grow without making a new codebook.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -83,6 +84,18 @@ class Codebook:
     def models(self) -> TableModels:
         """Entropy models of the prior's tables."""
         return TableModels(self.prior)
+
+    @cached_property
+    def closed(self) -> Codebook:
+        """The same, of whose tables no integer lies past the ends: as coders before the seventh have them."""
+        same = copy.copy(self)
+        same.prior = self.prior.closed()
+        same.__dict__.pop("models", None)
+        return same
+
+    def of(self, escapes: bool) -> Codebook:
+        """This one, or `closed`."""
+        return self if escapes else self.closed
 
     @cached_property
     def smooth_tables(self) -> list[int]:

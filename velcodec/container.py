@@ -49,7 +49,8 @@ FEATURE_FOURTH = 16  # beside it, the fourth: layers may have smoothed edges
 FEATURE_FIFTH = 32  # beside it, the fifth: latents that are not coded are cut to PLAIN numbers
 FEATURE_ARCHIVE = 64  # quality is in MAPS sections, and SRCS says where maps are from
 FEATURE_SIXTH = 128  # beside the fifth, the sixth: smooth has another prediction and other contexts
-KNOWN_REQUIRED_FEATURES = 255  # bits of the required-features field that this release understands
+FEATURE_SEVENTH = 256  # beside it, the seventh: integers of latents may lie past the tables' open ends
+KNOWN_REQUIRED_FEATURES = 511  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -87,13 +88,14 @@ _DEV_2 = "openfwi-2d-dev-2", 256, "7578584b1b984750eae173c4b8b5e9523ae2ac2c5358e
 _DEV_3 = "openfwi-2d-dev-3", 256, "8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b165c71b08aaf25963db63"
 _V1 = "openfwi-2d-v1", 640, "f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d"
 _V3 = "openfwi-2d-v3", 640, "7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e"
-# By the last feature of a coder. With the wrong one the coder's name says so, or else the codebook's.
+# By the last feature of a coder. With the wrong one the coder's name says so, or else the codebook's, or all is askew.
 HEADER_DICTIONARIES = {
     FEATURE_SECOND: _dictionary_of("velcodec-2", *_DEV_2),
     FEATURE_THIRD: _dictionary_of("velcodec-3", *_DEV_2),
     FEATURE_FOURTH: _dictionary_of("velcodec-3", *_DEV_3),
     FEATURE_FIFTH: _dictionary_of("velcodec-3", *_V1),
     FEATURE_SIXTH: _dictionary_of("velcodec-6", *_V3),
+    FEATURE_SEVENTH: _dictionary_of("velcodec-7", *_V3) + b'{"archive":true,',
 }
 
 MAX_HEADER = 1 << 16

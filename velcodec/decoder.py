@@ -193,7 +193,8 @@ def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None
         if codebook is None or used[-1] >= codebook.prior.tables:
             raise FormatError("a map names a table set that its codebook has not")
         groups = [(t, int((tables == t).sum())) for t in used]
-        for (t, _), q in zip(groups, entropy.decode(block.entropy, groups, codebook.models), strict=True):
+        models = codebook.of(header.escapes).models
+        for (t, _), q in zip(groups, entropy.decode(block.entropy, groups, models), strict=True):
             latents[tables == t] = quantise.from_integers(q, codebook.prior, t)
     elif block.entropy:
         raise FormatError("a block has latents that no map uses")

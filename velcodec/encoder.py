@@ -53,6 +53,7 @@ def encode_block(
     Raises:
         DataError: a lossy request for finite values past float32, or latent-only for NaN or infinity.
     """
+    codebook = codebook.of(header.escapes)
     best = modes.nothing(len(maps))
     finite = np.array([bool(np.isfinite(m).all()) for m in maps.samples])
     if not request.lossless:

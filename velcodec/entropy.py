@@ -5,6 +5,10 @@ that one model serves a run of symbols. The coder works at 24 bits and constrict
 cumulative counts i + floor(cumulative p x (2^24 - n) / sum p). Given 256 f - 1 as "probabilities" of a table f that
 sums to 2^16, their sum is 2^24 - n exactly and the counts are 256 x the table's own: floats carry integers, and
 every platform codes the same bytes.
+
+Integers past an open end of their table (prior.py) are coded as that end. After all of them follows, for each that is
+an open end, how far past it is, plus 1, in Elias's gamma code: as many zeros as the number has bits, less one, then
+its bits. A bit is a symbol of two that are alike.
 """
 
 from collections.abc import Sequence
@@ -19,6 +23,7 @@ from .prior import Prior
 
 WORD = np.dtype("<u4")
 LIFT = 256.0  # 2^24 of the coder over 2^16 of the tables
+MOST_BITS = 16  # of a distance past an end, plus 1
 
 
 class TableModels:
@@ -41,13 +46,30 @@ class TableModels:
         return self._build(table)
 
 
+def _bit() -> "constriction.stream.model.Categorical":
+    return constriction.stream.model.Categorical(np.full(2, LIFT * (1 << 15) - 1), perfect=False)
+
+
+def _ends(q: NDArray[np.int32], prior: Prior, table: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which integers (D, n), brought within a table set, are an open low and an open high end."""
+    low, high = (own[table][:, None] for own in prior.open)
+    return (q == prior.low[table][:, None]) & low, (q == prior.high(table)[:, None]) & high
+
+
 def encode(groups: Sequence[tuple[int, NDArray[np.int32]]], models: TableModels) -> bytes:
-    """Groups of (table set, integers (n, D) within its range) to bytes, one stream, group after group."""
+    """Groups of (table set, integers (n, D) that it can tell) to bytes, one stream, group after group."""
     coder = constriction.stream.queue.RangeEncoder()
+    prior, bits = models.prior, list[int]()
     for table, q in groups:
-        symbols = np.ascontiguousarray((q - models.prior.low[table]).T, dtype=np.int32)
-        for row, model in zip(symbols, models.of(table), strict=True):
-            coder.encode(row, model)
+        low, high = (end[:, None] for end in (prior.low[table].astype(np.int32), prior.high(table)))
+        inside = np.clip(q.T, low, high).astype(np.int32)
+        for row, model in zip(inside - low, models.of(table), strict=True):
+            coder.encode(np.ascontiguousarray(row), model)
+        at_end = np.logical_or(*_ends(inside, prior, table))
+        for past in (1 + np.abs(q.T - inside)[at_end]).tolist():
+            bits += [0] * (past.bit_length() - 1) + [int(b) for b in f"{past:b}"]
+    if bits:
+        coder.encode(np.array(bits, np.int32), _bit())
     return coder.get_compressed().astype(WORD).tobytes()
 
 
@@ -62,9 +84,32 @@ def decode(data: bytes, groups: Sequence[tuple[int, int]], models: TableModels) 
             q = np.empty((models.prior.latent, n), dtype=np.int32)
             for d, model in enumerate(models.of(table)):
                 q[d] = coder.decode(model, n)
-            out.append(q.T + models.prior.low[table].astype(np.int32))
+            out.append(q + models.prior.low[table].astype(np.int32)[:, None])
+        _read_past(coder, groups, out, models.prior)
     except (AssertionError, ValueError) as error:
         raise FormatError("latent stream does not fit the codebook's tables") from error
     if not coder.maybe_exhausted():
         raise FormatError("latent stream has bytes left over")
-    return out
+    return [q.T for q in out]
+
+
+def _read_past(
+    coder: "constriction.stream.queue.RangeDecoder",
+    groups: Sequence[tuple[int, int]],
+    out: Sequence[NDArray[np.int32]],
+    prior: Prior,
+) -> None:
+    """Move integers (D, n) that are open ends as far past these as the stream says."""
+    bit = _bit()
+    for (table, _), q in zip(groups, out, strict=True):
+        low, high = _ends(q, prior, table)
+        for d, i in np.argwhere(low | high).tolist():
+            size = 1
+            while not int(coder.decode(bit)):
+                size += 1
+                if size > MOST_BITS:
+                    raise FormatError("a latent number lies further past its table than any may")
+            past = 1
+            for _ in range(size - 1):
+                past = 2 * past + int(coder.decode(bit))
+            q[d, i] += (1 - past) if low[d, i] else past - 1

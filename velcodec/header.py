@@ -10,8 +10,8 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = tuple(f"velcodec-{k}" for k in range(1, 7))  # oldest first
-WRITTEN = CODERS[-2:]  # the older one in what is appended to archives that have it
+CODERS = tuple(f"velcodec-{k}" for k in range(1, 8))  # oldest first
+WRITTEN = CODERS[-3:]  # the older ones in what is appended to archives that have them
 # What each adds to the features of the one before it.
 ADDED = (
     0,
@@ -20,6 +20,7 @@ ADDED = (
     container.FEATURE_FOURTH,
     container.FEATURE_FIFTH,
     container.FEATURE_SIXTH,
+    container.FEATURE_SEVENTH,
 )
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
@@ -74,6 +75,11 @@ class Header:
     def generation(self) -> int:
         """The coder's number, 1 for velcodec-1."""
         return 1 + CODERS.index(self.coder)
+
+    @property
+    def escapes(self) -> bool:
+        """Whether integers of latents may lie past the open ends of their tables."""
+        return bool(self.features & container.FEATURE_SEVENTH)
 
     @property
     def plain(self) -> int:

@@ -3,7 +3,8 @@
     map -> layers from top to bottom, depth of every interface in every column -> adaptive models -> bytes
 
 A map qualifies where its distinct values, each taken as one layer, have one order from top to bottom that all its
-columns keep; a layer may be missing from any column. Depths are coded interface by interface, each column predicted
+columns keep, or where values come back, but in few enough layers (repeated.py); a layer may be missing from any
+column. Depths are coded interface by interface, each column predicted
 from the interface's own course and from the interface above, on both sides of the column.
 """
 
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import adaptive, layer_models, residual
+from . import adaptive, layer_models, repeated, residual
 from .adaptive import BAD, byte_memory, code_byte, past_end
 from .compiled import compiled
 from .layer_models import MAX_LAYERS, SPEED, SPEED_1, code_depths, code_head, code_integers, code_patterns
@@ -44,10 +45,14 @@ def analyse(m: NDArray[Any]) -> Layered | None:
     patterns, labels = np.unique(bits, return_inverse=True)
     if len(patterns) > MAX_LAYERS:
         return None
+    labels = labels.reshape(m.shape).astype(np.int64)
     order = np.empty(len(patterns), dtype=np.int64)
     depths = np.zeros((len(patterns) - 1, m.shape[1]), dtype=np.int64)
-    if not _sort(labels.reshape(m.shape).astype(np.int64), order, depths):
-        return None
+    if not _sort(labels, order, depths):
+        found = repeated.ordered(labels)
+        if found is None:
+            return None
+        order, depths = found
     return Layered(patterns[order].view(m.dtype), depths)
 
 

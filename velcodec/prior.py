@@ -3,12 +3,16 @@
 A table set t has a step (latent units a quantisation step) and, for each latent number d, consecutive integers
 low[t, d] .. low[t, d] + size[t, d] - 1 with frequencies of at least 1 that sum to 2^16. Only these integers reach
 the entropy coder (rule 1 of the design); the bits that the latent search weighs are read off the same tables.
+
+Maps are not all like those that tables were counted on. Where an end of a table is a rare integer the end is open:
+integers past it are coded as it is, and how far past in Elias's gamma code (Elias, "Universal codeword sets and
+representations of the integers", 1975), from the seventh coder on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +27,11 @@ if TYPE_CHECKING:
 
 TABLE_BITS = 16  # the frequencies of a table sum to 2^16
 MAX_SIZE = 4096  # integers in one table
+OPEN = 64  # of 65536: the frequency up to which an end of a table is open
+NARROW, ROOM = (
+    2,
+    16,
+)  # integers of a table past which the search goes beyond open ends, by its size or so many
 CERTAIN = np.array(
     [(1 << TABLE_BITS) - 1, 1], np.uint16
 )  # frequencies of a number that is hardly ever another
@@ -38,12 +47,14 @@ class Prior:
         low: (T, D) int16, the smallest integer of each table.
         size: (T, D) uint16, the number of integers in each table, 2..4096.
         frequency: (sum of size,) uint16, the tables one after another, t-major.
+        escapes: integers past open ends may be told.
     """
 
     step: NDArray[np.float32]
     low: NDArray[np.int16]
     size: NDArray[np.uint16]
     frequency: NDArray[np.uint16]
+    escapes: bool = True
 
     def __post_init__(self) -> None:
         size = self.size.astype(np.int64)
@@ -85,6 +96,10 @@ class Prior:
         stored: tuple[NDArray[Any], ...] = (self.step, self.low, size, frequency)
         return {f"prior.{name}": tensor for name, tensor in zip(NAMES, stored, strict=True)}
 
+    def closed(self) -> Prior:
+        """The same without escapes, as coders before the seventh have it."""
+        return replace(self, escapes=False)
+
     @property
     def tables(self) -> int:
         """Number of table sets."""
@@ -111,9 +126,40 @@ class Prior:
         return high
 
     @cached_property
+    def open(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether the low and the high end of each table are open, (T, D) each."""
+        last = self.starts + self.size.astype(np.int64) - 1
+        low, high = (self.escapes & (self.frequency[at] <= OPEN) for at in (self.starts, last))
+        return low, high
+
+    @cached_property
+    def _past(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Integers past the low and the high end of each table that a search may come to, (T, D) each."""
+        size = self.size.astype(np.int64)
+        room = np.where(size > NARROW, np.maximum(size, ROOM), 0)
+        low, high = self.open
+        return room * low, room * high
+
+    @cached_property
+    def first(self) -> NDArray[np.int64]:
+        """The smallest integer that a search may tell each number by, (T, D)."""
+        return self.low.astype(np.int64) - self._past[0]
+
+    @cached_property
+    def last(self) -> NDArray[np.int64]:
+        """The largest, (T, D)."""
+        return self.low.astype(np.int64) + self.size.astype(np.int64) - 1 + self._past[1]
+
+    @cached_property
     def ends(self) -> tuple[Tensor, Tensor]:
-        """The smallest and the largest integers of each table, (T, D) float32 each."""
-        return _float(self.low), _float(self.low) + _float(self.size) - 1
+        """`first` and `last` as float32."""
+        return _float(self.first), _float(self.last)
+
+    @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """Where the bits of each table's first integer stand in `integers_bits`, (T, D)."""
+        count = (self.last - self.first + 1).ravel()
+        return (np.cumsum(count) - count).reshape(self.size.shape)
 
     @cached_property
     def spread(self) -> NDArray[np.float32]:
@@ -127,15 +173,26 @@ class Prior:
 
     @cached_property
     def integers_bits(self) -> Tensor:
-        """Bits of every integer of every table, in the order of `frequency`: (sum of size,) float32."""
+        """Bits of every integer that a search may tell a number by, first .. last of each table: float32."""
         import torch
 
-        return torch.from_numpy((TABLE_BITS - np.log2(self.frequency.astype(np.float64))).astype(np.float32))
+        count = (self.last - self.first + 1).ravel()
+        table = np.repeat(np.arange(count.size), count)
+        k = (
+            np.arange(len(table)) - (self.places + self._past[0]).ravel()[table]
+        )  # of the table's own from 0 on
+        top = self.size.ravel().astype(np.int64)[table] - 1
+        inside = np.clip(k, 0, top)
+        bits = TABLE_BITS - np.log2(self.frequency[self.starts.ravel()[table] + inside].astype(np.float64))
+        low, high = (end.ravel()[table] for end in self.open)
+        past = 1 + 2 * np.floor(np.log2(np.abs(k - inside) + 1))
+        bits += np.where(((inside == 0) & low) | ((inside == top) & high), past, 0)
+        return torch.from_numpy(bits.astype(np.float32))
 
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
         """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers.
 
-        Linear between them, growing by 4 bits a step outside the table. Differentiable in y.
+        Linear between them, growing by 4 bits a step past what a search may come to. Differentiable in y.
         """
         import torch
 
@@ -157,15 +214,15 @@ class Prior:
         return bits[start[table] + inside.long()] + 4 * (at - inside).abs()
 
     def _numbers(self, device: torch.device) -> tuple[Tensor, ...]:
-        """On a device: integers_bits, where each table starts in it (T, D), low, size - 1."""
+        """On a device: integers_bits, where each table starts in it (T, D), first, last - first."""
         import torch
 
         if device not in self._on_device:
             numbers = (
                 self.integers_bits,
-                torch.from_numpy(self.starts),
-                _float(self.low),
-                _float(self.size) - 1,
+                torch.from_numpy(self.places),
+                self.ends[0],
+                self.ends[1] - self.ends[0],
             )
             self._on_device[device] = tuple(t.to(device) for t in numbers)
         return self._on_device[device]
@@ -206,9 +263,7 @@ def some(p: Prior, tables: list[int]) -> Prior:
 
 def joined(first: Prior, second: Prior) -> Prior:
     """The table sets of two priors of latents alike."""
-    return Prior(
-        *(
-            np.concatenate([getattr(p, name) for p in (first, second)])
-            for name in ("step", "low", "size", "frequency")
-        )
+    step, low, size, frequency = (
+        np.concatenate([getattr(p, name) for p in (first, second)]) for name in NAMES
     )
+    return Prior(step, low, size, frequency)

@@ -9,9 +9,9 @@ INT8_MAX = 127
 
 
 def to_integers(latents: NDArray[np.float32], prior: Prior, table: int) -> NDArray[np.int32]:
-    """Latents (B, D) in latent units to integers (B, D) that the table set can code: rounded, then clipped to it."""
+    """Latents (B, D) in latent units to integers (B, D) that a table set can tell: rounded, then clipped to those."""
     q = np.rint(latents / prior.step[table])
-    return np.clip(q, prior.low[table], prior.high(table)).astype(np.int32)
+    return np.clip(q, prior.first[table], prior.last[table]).astype(np.int32)
 
 
 def from_integers(q: NDArray[np.int32], prior: Prior, table: int) -> NDArray[np.float32]:

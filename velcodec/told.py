@@ -14,7 +14,7 @@ from .prior import Prior
 
 
 class Tables(NamedTuple):
-    """A table set for N numbers: smallest and largest integer of each, and bits[start + q - low] of integer q."""
+    """A table set for N numbers: least and largest integer told of each, and bits[start + q - low] of integer q."""
 
     step: float
     low: NDArray[np.int64]
@@ -51,9 +51,8 @@ class Told(Protocol):
 
 def tables_of(prior: Prior, t: int, numbers: slice) -> Tables:
     """Some numbers of a table set."""
-    low = prior.low[t, numbers].astype(np.int64)
-    bits = prior.integers_bits.numpy()
-    return Tables(float(prior.step[t]), low, prior.high(t)[numbers], prior.starts[t, numbers], bits)
+    low, high, start = (of[t, numbers] for of in (prior.first, prior.last, prior.places))
+    return Tables(float(prior.step[t]), low, high, start, prior.integers_bits.numpy())
 
 
 @lru_cache(maxsize=8)
