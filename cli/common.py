@@ -206,6 +206,22 @@ def read_blocks(
         yield part, archive.read(list(part), shape, window)
 
 
+@contextmanager
+def rescued(file: str, prefix: str = "error: ", exit_code: int = MISUSED) -> Iterator[None]:
+    """Ends the command where a file is damaged, and says what can be done about that."""
+    import velcodec
+    from velcodec import container
+
+    try:
+        yield
+    except velcodec.VersionError:
+        raise  # nothing is known to be wrong with the file
+    except velcodec.FormatError as error:
+        advice = f"; restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
+        other = container.NO_VLZ in str(error)  # nothing to be saved
+        raise Stop(f"{prefix}{one_line(error)}{'' if other else advice}", exit_code) from error
+
+
 # What stderr and stdout show
 
 
@@ -242,6 +258,13 @@ def sized(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.3g} TB"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as Python slices: 3:4, 25:50."""
+    ends = [i for i in range(1, len(numbers)) if numbers[i] != numbers[i - 1] + 1]
+    firsts, lasts = [0, *ends], [*ends, len(numbers)]
+    return ", ".join(f"{numbers[a]}:{numbers[b - 1] + 1}" for a, b in zip(firsts, lasts, strict=True))
 
 
 def modes_line(modes: dict[str, int]) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import device_option, plural, progress, read_blocks, stop
+from .common import device_option, plural, progress, ranges, read_blocks, rescued, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,8 @@ def command(file: str, folder: str, only: str | None, device: str, overwrite: bo
     import velcodec
     from velcodec.sources import check_output, split, write_array
 
-    with velcodec.open(file, device=device) as archive:
+    lost: dict[str, list[int]] = {}
+    with rescued(file), velcodec.open(file, device=device) as archive:
         if not archive.sources:
             stop(f"{file} does not say what files its maps are from; use 'velcodec decompress'")
         chosen = [s for s in archive.sources if only is None or fnmatch(s.name, only)]
@@ -55,17 +56,26 @@ def command(file: str, folder: str, only: str | None, device: str, overwrite: bo
             for source, target in zip(chosen, targets, strict=True):
                 write_array(
                     target,
-                    _maps(archive, source, bar),
+                    _maps(archive, source, bar, lost),
                     shape=source.shape,
                     dtype=archive.dtype,
                     overwrite=overwrite,
                 )
+    for name, rows in lost.items():
+        click.echo(
+            f"{name}: lost in a repair of the archive: {plural(len(rows), 'map')}, {ranges(rows)}", err=True
+        )
     click.echo(f"{folder}: {plural(len(chosen), 'file')}, {plural(sum(s.maps for s in chosen), 'map')}")
 
 
-def _maps(archive: Archive, source: Source, bar: Any) -> Iterator[Any]:
-    """The maps of a source, block by block."""
+def _maps(archive: Archive, source: Source, bar: Any, lost: dict[str, list[int]]) -> Iterator[Any]:
+    """The maps of a source, block by block. Those of it that a repair has lost are noted."""
     for part, maps in read_blocks(archive, range(source.first, source.first + source.maps)):
+        for i, one in zip(part, maps, strict=True):
+            # NaN or 0 all over; only then is it worth asking, which reads every block.
+            nothing = not (one == one).any() or not one.any()
+            if nothing and archive.quality.mode[i] == "lost":
+                lost.setdefault(source.name, []).append(i - source.first)
         yield maps
         bar.update(len(part))
 

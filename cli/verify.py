@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from . import waveform as waves
-from .common import FAILED, Maps, MapsType, Stop, device_option, one_line, plural, progress, read_blocks
+from .common import (
+    FAILED,
+    Maps,
+    MapsType,
+    Stop,
+    device_option,
+    plural,
+    progress,
+    ranges,
+    read_blocks,
+    rescued,
+)
 from .originals import open_original, read_maps
 
 if TYPE_CHECKING:
@@ -74,27 +85,22 @@ def command(
     """
     waves.check_options(waveform, against, waveform_picture, waveform_maps)
     import velcodec
-    from velcodec import container
 
     compared: list[waves.Compared] = []
-    try:
-        with velcodec.open(file, device=device) as archive:
-            chosen = waves.choose(archive, waveform_maps, waveform_picture) if waveform else ()
-            archive.verify()
-            if against is None:
-                _decode(archive)
-                measured = None
-            else:
-                measured = _measure(archive, against)
-                compared = waves.compare(archive, against, chosen, device) if chosen else []
-            header, count = archive.header, len(archive)
-    except velcodec.VersionError:
-        raise  # nothing is known to be wrong with the file
-    except velcodec.FormatError as error:
-        advice = f"; restore the file from a copy, or save what is whole: velcodec repair {file} REPAIRED.vlz"
-        other = container.NO_VLZ in str(error)  # nothing to be saved
-        raise Stop(f"verify failed: {one_line(error)}{'' if other else advice}", FAILED) from error
+    with rescued(file, "verify failed: ", FAILED), velcodec.open(file, device=device) as archive:
+        chosen = waves.choose(archive, waveform_maps, waveform_picture) if waveform else ()
+        archive.verify()
+        if against is None:
+            _decode(archive)
+            measured = None
+        else:
+            measured = _measure(archive, against)
+            compared = waves.compare(archive, against, chosen, device) if chosen else []
+        header, count = archive.header, len(archive)
+        lost = [i for i, mode in enumerate(archive.quality.mode) if "lost" in mode]
     click.echo(f"{file}: {plural(count, 'map')}, every section whole, every map decoded")
+    if lost:
+        click.echo(f"  lost in a repair: {plural(len(lost), 'map')}, {ranges(lost)}")
     if measured is not None:
         _print(measured, header.units)
         if compared:
@@ -139,6 +145,9 @@ def _broken(
     rmse = np.sqrt(metrics.mse(original, restored))
     for i in range(len(original)):
         number = first + i
+        if "lost" in quality.mode[number]:
+            lines.append(f"map {number} was lost in a repair")
+            continue
         stated, bound = float(quality.psnr[number]), float(quality.max_error[number])
         if quality.mode[number] == "exact" or stated == np.inf:
             if not _same_bits(original[i], restored[i]):

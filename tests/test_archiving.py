@@ -29,7 +29,7 @@ from velcodec.shards import find_shards
 from velcodec.writer import Writer, created
 
 from . import spec_reader
-from .test_cli import bad, good
+from .test_cli import bad, good, run
 
 EXACT = Options(Request(lossless=True, effort=0), device="cpu")
 KILLS = 20
@@ -225,15 +225,49 @@ def test_repair_keeps_what_is_good(made: Path, tmp_path: Path, damage: str) -> N
         if lost:
             assert np.isnan(archive.read(lost)).all()
             assert (archive.quality.psnr[lost] == 0).all()
+            assert {archive.quality.mode[i] for i in lost} == {"lost"}
+            assert archive.info()["modes"]["lost"] == len(lost)
+            assert np.isfinite(archive.info()["max_error"]) and archive.info()["psnr"]["min"] != 0
             assert np.isinf(archive.quality.max_error[lost]).all()
+        assert "lost" not in [archive.quality.mode[i] for i in kept]
         assert archive.sources == (() if damage == "sources" else sources)
+    said = good("verify", tmp_path / "whole.vlz")
+    assert ("lost in a repair" in said) == bool(lost)
+    if lost:
+        assert f"{len(lost)} map" in said and f"{lost[0]}:{lost[-1] + 1}" in said
+        result = run("extract", tmp_path / "whole.vlz", tmp_path / "out")
+        assert result.exit_code == 0
+        named = [s for s in sources if any(s.first <= i < s.first + s.maps for i in lost)]
+        lines = result.stderr.strip().splitlines()
+        assert [line.split(":")[0] for line in lines] == [s.name for s in named]
+        assert all("lost in a repair of the archive" in line for line in lines)
     if damage == "sources":
         assert "damaged" in bad("verify", tmp_path / "broken.vlz", code=1)
         assert "does not say what files" in bad(
             "merge", tmp_path / "whole.vlz", made / "a.vlz", tmp_path / "b.vlz"
         )
         assert "does not say what files" in bad("append", tmp_path / "whole.vlz", made / "maps")
+    if "block" in damage or damage == "footer":
+        assert "velcodec repair" in bad("extract", tmp_path / "broken.vlz", tmp_path / "not")
     assert (tmp_path / "broken.vlz").read_bytes() == data
+
+
+def test_exact_maps_are_not_taken_for_lost(tmp_path: Path) -> None:
+    """In a file whose quality went with its index, and against the original."""
+    maps = np.random.default_rng(3).normal(size=(3, 9, 9))
+    maps[1] = np.nan
+    np.save(tmp_path / "a.npy", maps)
+    velcodec.compress(maps, tmp_path / "a.vlz", lossless=True, block=1)
+    data = (tmp_path / "a.vlz").read_bytes()
+    with velcodec.open(tmp_path / "a.vlz") as archive:
+        entry = archive.stored.footer.entries[2]
+    (tmp_path / "cut.vlz").write_bytes(damaged_at(data, entry.offset + 40)[:-30])
+    good("repair", tmp_path / "cut.vlz", tmp_path / "b.vlz")
+    with velcodec.open(tmp_path / "b.vlz") as archive:
+        assert archive.quality.mode == ("exact", "layered", "lost")
+        assert np.isinf(archive.quality.psnr[:2]).all()
+    said = run("verify", tmp_path / "b.vlz", "--against", tmp_path / "a.npy")
+    assert said.exit_code == 1 and "map 2 was lost in a repair" in said.output
 
 
 def test_repair_of_files_without_sources(tmp_path: Path) -> None:

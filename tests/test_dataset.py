@@ -44,6 +44,9 @@ def test_a_dataset_of_maps(made: tuple[Path, NDArray[np.float32]]) -> None:
     for index in (60, -61):
         with pytest.raises(IndexError):
             data[index]
+    for index in (slice(0, 3), 1.0, "a"):
+        with pytest.raises(velcodec.UsageError, match="one whole number"):
+            data[index]
     assert sum(1 for _ in data) == 60
     assert data.__getitems__([5, 40])[1].tolist() == maps[40].tolist()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 import velcodec
@@ -213,3 +214,37 @@ def test_a_target_below_a_file_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(velcodec.UsageError, match="file/a.vlz: Not a directory"):
         velcodec.compress(synth.generate("FlatVel_A", 1), tmp_path / "file" / "a.vlz", effort=0)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"psnr": "35"}, "a PSNR is a number, not '35'"),
+        ({"max_error": "5"}, "max-error is a number"),
+        ({"effort": 1.5}, "effort is a whole number, not 1.5"),
+    ],
+)
+def test_options_of_another_type_are_refused(option: dict[str, Any], said: str, tmp_path: Path) -> None:
+    with pytest.raises(velcodec.UsageError, match=said):
+        velcodec.compress(np.zeros((1, 5, 5), np.float32), tmp_path / "a.vlz", **option)
+    velcodec.compress(
+        np.zeros((1, 5, 5), np.float32), tmp_path / "a.vlz", psnr=np.float32(35), effort=np.int64(0)
+    )
+
+
+def test_tensors_and_masked_samples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(velcodec.DataError, match="give a numpy array"):
+        velcodec.compress(torch.zeros(1, 5, 5), tmp_path / "a.vlz")
+    masked = np.ma.masked_greater(np.arange(25, dtype=np.float32).reshape(1, 5, 5), 20)
+    with pytest.raises(velcodec.DataError, match="masked"):
+        velcodec.compress(masked, tmp_path / "a.vlz")
+    velcodec.compress(np.ma.masked_greater(np.asarray(masked), 99), tmp_path / "a.vlz")  # none is
+
+
+def test_windows_points_and_rows_that_cannot_be_are_refused(compressed: Compressed) -> None:
+    path = compressed(synth.generate("FlatVel_A", 2, 20), effort=0)
+    with velcodec.open(path) as archive:
+        with pytest.raises(velcodec.UsageError, match=r"a window is \(\(z0, z1\), \(x0, x1\)\)"):
+            archive.read([0], window=(0, 5, 0, 4))  # type: ignore[arg-type]
+        with pytest.raises(velcodec.UsageError, match="NaN"):
+            archive.field(0)(np.array([[0.0, np.nan]]))

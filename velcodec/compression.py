@@ -243,9 +243,14 @@ def check_block(block: int | None) -> None:
 
 def checked(array: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
     """Shape and dtype of an array that can be encoded. Raises DataError."""
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise DataError("give a numpy array or an HDF5 dataset")
-    shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
+    try:
+        shape, dtype = tuple(int(n) for n in array.shape), np.dtype(array.dtype)
+    except (AttributeError, TypeError) as error:
+        raise DataError("give a numpy array or an HDF5 dataset (of a tensor, tensor.numpy())") from error
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise DataError(
+            "some samples are masked, and a mask is not kept: fill them first, as in array.filled(np.nan)"
+        )
     if dtype.newbyteorder("<").str not in DTYPES:
         raise DataError(f"values of dtype {dtype} cannot be encoded; use float16/32/64 or integers")
     if not 2 <= len(shape) <= 4 or (len(shape) == 4 and shape[1] != 1):

@@ -1,5 +1,6 @@
 """An archive as a map-style dataset of PyTorch's, for training loops."""
 
+import operator
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
@@ -95,6 +96,12 @@ class VelocityDataset(Dataset[Tensor]):
         return len(self.rows)
 
     def __getitem__(self, index: int) -> Tensor:
+        try:
+            index = operator.index(index)
+        except TypeError as error:
+            raise UsageError(
+                f"a dataset is indexed by one whole number, not {index!r}; batches are a DataLoader's"
+            ) from error
         if not -len(self) <= index < len(self):
             raise IndexError(f"map {index} is not within the dataset's {len(self)}")
         return self.__getitems__([index])[0]

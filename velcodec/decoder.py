@@ -28,6 +28,7 @@ from .synthesis import denormalise, sample
 
 MODES = (
     "latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "layered-soft", "exact",
+    "lost",
 )  # fmt: skip
 SOFT_KINDS = range(container.KIND_SOFT, container.KIND_SOFT + len(container.PARTS))
 MODE_OF_KIND = {

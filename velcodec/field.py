@@ -38,11 +38,13 @@ class Field:
         """Values (P,) at points (P, 2); with `gradient` also dv/dx, dv/dz (P, 2) per unit of the coordinates.
 
         Raises:
-            UsageError: the points are not (P, 2), or the unit is neither "unit" nor "metres".
+            UsageError: the points are not (P, 2) or not finite, or the unit is neither "unit" nor "metres".
         """
         p = np.asarray(points, dtype=np.float64)
         if p.ndim != 2 or p.shape[1] != 2:
             raise UsageError(f"points must be (P, 2) as (x, z), not {p.shape}")
+        if not np.isfinite(p).all():
+            raise UsageError("some points are NaN or infinite")
         if unit not in ("unit", "metres"):
             raise UsageError(f"points are in 'unit' coordinates or 'metres', not {unit!r}")
         stretch = 2 / self.extent if unit == "metres" else np.ones(2)

@@ -47,6 +47,8 @@ def make_grid(
         UsageError: an empty or outlying window, or a shape below 1 x 1.
     """
     window = window or ((0, native[0]), (0, native[1]))
+    if np.shape(window) != (2, 2):
+        raise UsageError(f"a window is ((z0, z1), (x0, x1)) in cells, not {window!r}")
     for (low, high), n in zip(window, native, strict=True):
         if not 0 <= low < high <= n:
             raise UsageError(f"window {low}:{high} is not within the map's {n} cells")

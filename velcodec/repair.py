@@ -23,6 +23,12 @@ from .header import Header, from_json
 from .manifest import Source
 from .writer import Codes, Writer, created
 
+KEPT_BIT_FOR_BIT = (
+    KIND_EXACT,
+    container.KIND_EDGES_EXACT,
+    container.KIND_SMOOTH_EXACT,
+    container.KIND_LAYERED,
+)
 TAGS = (container.TAG_HEADER, container.TAG_SOURCES, container.TAG_MAPS, container.TAG_CODEBOOK)
 
 
@@ -138,13 +144,15 @@ def _quality_of(path: str | os.PathLike[str]) -> Codes | None:
 
 
 def _copy(writer: Writer, section: Section, header: Header, quality: Codes | None) -> None:
-    """A good block, with its quality: none that promises anything where it is not known any more."""
+    """A good block, with its quality: where that is not known any more, none but of maps kept bit for bit."""
     codes = None
     if quality is not None:
         codes = quality[0][section.first :][: section.count], quality[1][section.first :][: section.count]
     elif not header.archive:
-        unbounded = np.full(section.count, container.ERROR_UNBOUNDED, np.uint16)
-        codes = np.zeros(section.count, np.uint16), unbounded
+        kinds = blocks.unpack_kinds(section.payload, section.count, header.features)[0]
+        kept = np.isin(kinds, KEPT_BIT_FOR_BIT)
+        unbounded = np.where(kept, 0, container.ERROR_UNBOUNDED).astype(np.uint16)
+        codes = np.where(kept, container.PSNR_EXACT, 0).astype(np.uint16), unbounded
     writer.copy(section.count, section.payload, codes)
 
 

@@ -44,7 +44,7 @@ def ordered(labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.in
 
 @compiled
 def _find_runs(labels: Any, runs: Any, bottoms: Any) -> bool:
-    """Fill in the labels of every column's runs from top to bottom, and where they end; False where they are too many."""
+    """Fill in the labels of every column's runs from the top, and where they end; False where they are too many."""
     height, width = labels.shape
     for x in range(width):
         n = 0
@@ -101,7 +101,7 @@ def _place(runs: Any, bottoms: Any, order: Any, height: int, start: int, depths:
 
 @compiled
 def _nearest(run: Any, bottom: Any, order: Any, height: int, before: Any, alone: bool, depths: Any) -> None:
-    """The depths (L - 1,) of a column whose runs are put in places of a list: the least far from those before, in sum."""
+    """The depths (L - 1,) of a column whose runs are put in places of a list: the nearest to those before, in sum."""
     layers, count = len(order), 0
     while count < len(run) and run[count] >= 0:
         count += 1

@@ -1,6 +1,8 @@
 """What is asked of an encoding."""
 
 from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
 
 from .errors import UsageError
 
@@ -25,6 +27,14 @@ class Request:
     effort: int = 3
 
     def __post_init__(self) -> None:
+        numbers: list[tuple[str, Any, type]] = [
+            ("a PSNR is a number", self.psnr, Real),
+            ("max-error is a number", self.max_error, Real),
+            ("effort is a whole number", self.effort, Integral),
+        ]
+        for what, given, kind in numbers:
+            if given is not None and not isinstance(given, kind):
+                raise UsageError(f"{what}, not {given!r}")
         if self.latent_only + self.lossless + (self.max_error is not None) > 1:
             raise UsageError("latent-only, lossless and max-error exclude each other")
         if self.latent not in LATENT_KINDS:

@@ -17,7 +17,8 @@ class Quality:
 
     psnr is in dB (inf: exact), rounded down to 0.5 dB (to 0.25 in files of velcodec 0.3, to 0.05 before); max_error is
     an upper bound in the units of the file; mode is one of `velcodec.decoder.MODES`, or several joined by ", " for a
-    map in tiles. A map in tiles has the PSNR that its tiles' mean square errors give, or more.
+    map in tiles; "lost" is what a repair could not save, NaN or, of integers, 0. A map in tiles has the PSNR that its
+    tiles' mean square errors give, or more.
     """
 
     psnr: NDArray[np.float64]
@@ -36,7 +37,9 @@ class Looked:
     @property
     def modes(self) -> list[str]:
         """The mode of every record."""
-        return [mode_name(int(kind)) for kind in self.kinds]
+        # Nothing but a repair writes samples as they are and does not say that they are exact.
+        lost = (self.kinds == container.KIND_EXACT) & (self.psnr != container.PSNR_EXACT)
+        return ["lost" if gone else mode_name(int(kind)) for kind, gone in zip(self.kinds, lost, strict=True)]
 
 
 def looked(stored: Stored) -> Looked:
@@ -76,7 +79,8 @@ def info(stored: Stored, seen: Looked) -> dict[str, Any]:
     """What `velcodec info --json` prints."""
     header, size = stored.header, stored.storage.size
     own = quality_of(stored, seen)
-    finite = own.psnr[np.isfinite(own.psnr)]
+    kept = np.array(["lost" not in mode for mode in own.mode])
+    finite = own.psnr[np.isfinite(own.psnr) & kept]
     raw = 4 * header.maps * header.map_shape[0] * header.map_shape[1]
     return {
         "format_version": container.FORMAT_VERSION,
@@ -100,5 +104,5 @@ def info(stored: Stored, seen: Looked) -> dict[str, Any]:
             "mean": float(finite.mean()) if len(finite) else None,
             "min": float(finite.min()) if len(finite) else None,
         },
-        "max_error": float(own.max_error.max()),
+        "max_error": float(own.max_error[kept].max(initial=0.0)),
     }

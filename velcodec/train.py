@@ -48,8 +48,6 @@ def train(
 
     Batches are drawn alike whatever the number of processes, and a checkpoint may be resumed by another number.
     """
-    if not recipe.steps and not recipe.start:
-        raise UsageError("0 steps leave networks untrained; name a codebook to start from")
     if (
         recipe.decoder != "siren"
         and recipe.steps

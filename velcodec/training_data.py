@@ -50,6 +50,10 @@ class Recipe:
         }  # fmt: skip
     )
 
+    def __post_init__(self) -> None:
+        if not self.steps and not self.start:
+            raise UsageError("0 steps leave networks untrained; name a codebook to start from")
+
 
 @dataclass(frozen=True)
 class Pool:
