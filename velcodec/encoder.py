@@ -18,6 +18,7 @@ from . import blocks, container, entropy, exact, modes, pixels
 from .codebook import Codebook
 from .decoder import LAYERED_KINDS, SOFT_KINDS
 from .errors import DataError
+from .faulted_fit import may_be_told
 from .header import Header
 from .modes import Maps, Offer
 from .request import Request
@@ -154,7 +155,9 @@ def _try_latents(
 ) -> None:
     """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay."""
     drift = codebook.drift * abs(header.scale)
-    settled = [container.KIND_ENTROPY + t for t in codebook.smooth_tables]  # a search changes nothing
+    settled = [
+        container.KIND_ENTROPY + t for t in codebook.smooth_tables
+    ]  # a search changes nothing of cosines
     for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
         own = maps.some(rows)
         latents = modes.fitted(own, header, request, codebook, device, 0)
@@ -170,7 +173,10 @@ def _try_latents(
             keep = _promising(offer, own, best.bytes[rows], latents, request)
             if codebook.faulted_tables and request.max_error is None:
                 keep[:] = True  # what the network comes to says nothing of faults
-            keep &= ~np.isin(latents.kinds, settled)
+            smooth = np.isin(latents.kinds, settled)
+            keep &= ~smooth | np.array(
+                [bool(s) and may_be_told(m) for s, m in zip(smooth, own.samples, strict=True)]
+            )
             rows = [row for row, k in zip(rows, keep, strict=True) if k]
             if not rows:
                 break

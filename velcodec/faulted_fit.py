@@ -160,6 +160,11 @@ def _with_fills(p: Plateaus) -> list[Plateaus]:
     return out
 
 
+def may_be_told(m: NDArray[np.generic]) -> bool:
+    """Whether a map (H, W), in any units, has plateaus that layers and faults may tell."""
+    return m.shape == (NATIVE, NATIVE) and plateaus(m.astype(np.float32)) is not None
+
+
 def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
     """The plateaus of a map (70, 70); None where it has few, or none."""
     own = v.astype(np.float64)
