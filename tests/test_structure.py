@@ -93,7 +93,8 @@ MAY = {
         "request", "residual", "soft", "soft_fit", "synthesis",
     },
     "encoder": {
-        "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "faulted_fit", "header", "layers", "modes",
+        "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "faulted_fit", "header", "layers",
+        "modes",
         "pixels",
         "request",
     },
