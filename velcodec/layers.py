@@ -4,8 +4,8 @@
 
 A map qualifies where its distinct values, each taken as one layer, have one order from top to bottom that all its
 columns keep, or where values come back, but in few enough layers (repeated.py); a layer may be missing from any
-column. Depths are coded interface by interface, each column predicted
-from the interface's own course and from the interface above, on both sides of the column.
+column. Depths are coded interface by interface, each column predicted from the interface's own course and from the
+interface above, on both sides of the column.
 """
 
 import math

@@ -28,10 +28,8 @@ if TYPE_CHECKING:
 TABLE_BITS = 16  # the frequencies of a table sum to 2^16
 MAX_SIZE = 4096  # integers in one table
 OPEN = 64  # of 65536: the frequency up to which an end of a table is open
-NARROW, ROOM = (
-    2,
-    16,
-)  # integers of a table past which the search goes beyond open ends, by its size or so many
+# Integers of a table; of larger ones the search goes past open ends, by their size or so many at least.
+NARROW, ROOM = 2, 16
 CERTAIN = np.array(
     [(1 << TABLE_BITS) - 1, 1], np.uint16
 )  # frequencies of a number that is hardly ever another
@@ -178,15 +176,15 @@ class Prior:
 
         count = (self.last - self.first + 1).ravel()
         table = np.repeat(np.arange(count.size), count)
-        k = (
-            np.arange(len(table)) - (self.places + self._past[0]).ravel()[table]
-        )  # of the table's own from 0 on
+        own = (self.places + self._past[0]).ravel()[table]
+        k = np.arange(len(table)) - own  # 0 for the first of the table itself
         top = self.size.ravel().astype(np.int64)[table] - 1
         inside = np.clip(k, 0, top)
-        bits = TABLE_BITS - np.log2(self.frequency[self.starts.ravel()[table] + inside].astype(np.float64))
+        own_bits = TABLE_BITS - np.log2(self.frequency.astype(np.float64))
+        bits = own_bits[self.starts.ravel()[table] + inside]
         low, high = (end.ravel()[table] for end in self.open)
-        past = 1 + 2 * np.floor(np.log2(np.abs(k - inside) + 1))
-        bits += np.where(((inside == 0) & low) | ((inside == top) & high), past, 0)
+        at_end = ((inside == 0) & low) | ((inside == top) & high)
+        bits[at_end] += 1 + 2 * np.floor(np.log2(np.abs(k - inside)[at_end] + 1))
         return torch.from_numpy(bits.astype(np.float32))
 
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
