@@ -206,6 +206,16 @@ def read_blocks(
         yield part, archive.read(list(part), shape, window)
 
 
+def lost_of(archive: Archive, numbers: Sequence[int], maps: Any) -> list[int]:
+    """The numbers of those maps (n, H, W) that a repair has lost.
+
+    They hold NaN, or are 0 all over, or some tiles of them are: only then the archive is asked, which reads every block.
+    """
+    tiled = len(archive.header.layout) > 1
+    suspect = [i for i, m in zip(numbers, maps, strict=True) if tiled or not (m == m).all() or not m.any()]
+    return [i for i in suspect if "lost" in archive.quality.mode[i]]
+
+
 @contextmanager
 def rescued(file: str, prefix: str = "error: ", exit_code: int = MISUSED) -> Iterator[None]:
     """Ends the command where a file is damaged, and says what can be done about that."""

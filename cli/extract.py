@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import device_option, plural, progress, ranges, read_blocks, rescued, stop
+from .common import device_option, lost_of, plural, progress, ranges, read_blocks, rescued, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,11 +71,8 @@ def command(file: str, folder: str, only: str | None, device: str, overwrite: bo
 def _maps(archive: Archive, source: Source, bar: Any, lost: dict[str, list[int]]) -> Iterator[Any]:
     """The maps of a source, block by block. Those of it that a repair has lost are noted."""
     for part, maps in read_blocks(archive, range(source.first, source.first + source.maps)):
-        for i, one in zip(part, maps, strict=True):
-            # NaN or 0 all over; only then is it worth asking, which reads every block.
-            nothing = not (one == one).any() or not one.any()
-            if nothing and archive.quality.mode[i] == "lost":
-                lost.setdefault(source.name, []).append(i - source.first)
+        if gone := lost_of(archive, part, maps):
+            lost.setdefault(source.name, []).extend(i - source.first for i in gone)
         yield maps
         bar.update(len(part))
 

@@ -16,6 +16,7 @@ from .common import (
     MapsType,
     Stop,
     device_option,
+    lost_of,
     plural,
     progress,
     ranges,
@@ -91,13 +92,12 @@ def command(
         chosen = waves.choose(archive, waveform_maps, waveform_picture) if waveform else ()
         archive.verify()
         if against is None:
-            _decode(archive)
-            measured = None
+            lost, measured = _decode(archive), None
         else:
             measured = _measure(archive, against)
+            lost = [i for i, mode in enumerate(archive.quality.mode) if "lost" in mode]
             compared = waves.compare(archive, against, chosen, device) if chosen else []
         header, count = archive.header, len(archive)
-        lost = [i for i, mode in enumerate(archive.quality.mode) if "lost" in mode]
     click.echo(f"{file}: {plural(count, 'map')}, every section whole, every map decoded")
     if lost:
         click.echo(f"  lost in a repair: {plural(len(lost), 'map')}, {ranges(lost)}")
@@ -110,10 +110,14 @@ def command(
         _judge(measured, file, count)
 
 
-def _decode(archive: Archive) -> None:
+def _decode(archive: Archive) -> list[int]:
+    """Decode every map; the numbers of those that a repair has lost."""
+    lost: list[int] = []
     with progress(len(archive), "verify") as bar:
-        for numbers, _ in read_blocks(archive, range(len(archive))):
+        for numbers, maps in read_blocks(archive, range(len(archive))):
+            lost += lost_of(archive, numbers, maps)
             bar.update(len(numbers))
+    return lost
 
 
 def _measure(archive: Archive, against: str) -> Measured:
