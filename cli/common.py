@@ -209,7 +209,7 @@ def read_blocks(
 def lost_of(archive: Archive, numbers: Sequence[int], maps: Any) -> list[int]:
     """The numbers of those maps (n, H, W) that a repair has lost.
 
-    They hold NaN, or are 0 all over, or some tiles of them are: only then the archive is asked, which reads every block.
+    They hold NaN, or are 0 all over, or tiles of them are: only then the archive is asked, which reads every block.
     """
     tiled = len(archive.header.layout) > 1
     suspect = [i for i, m in zip(numbers, maps, strict=True) if tiled or not (m == m).all() or not m.any()]
