@@ -45,9 +45,10 @@ class ChunkRequest(Request):
         """A request from `to_json`. Raises UsageError for what this release does not know."""
         try:
             return cls(**fields)
-        except TypeError as error:
+        except (TypeError, UsageError) as error:
             raise UsageError(
-                f"the codec velcodec does not know the configuration {dict(fields)}; upgrade velcodec"
+                f"the codec velcodec does not know the configuration {dict(fields)} ({error}); "
+                "if a newer release wrote it, upgrade velcodec"
             ) from error
 
     def encoded(self, chunk: NDArray[Any]) -> bytes:
