@@ -104,12 +104,41 @@ def test_siren_split_initialisation() -> None:
 def test_the_default_costs_at_most_60_mflop_a_map() -> None:
     axis = torch.from_numpy(centres(70)).float()
     decoder = WarpDecoder()
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:
         decoder.grid(torch.zeros(1, 256), axis, axis)
     # The counter sees matrix products and convolutions. The rest, counted by hand for each of 4900 samples: two
     # interpolations of 10 features, one of 33 channels (3 each), 64 sines; for each grid cell a resize or gelu.
     rest = 4900 * (2 * 3 * 10 + 3 * 33 + 2 * 33 + 64) + 8 * (64 * 81 + 48 * 324 + 48 * 324 + 16 * 1296)
     assert 30e6 < counter.get_total_flops() + rest <= 60e6
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("options", [{}, {"features": 2, "channels": 1, "samples": 2, "width": 3}], ids=str)
+def test_the_compiled_layers_are_those_of_torch(options: dict[str, int], threads: int) -> None:
+    torch.manual_seed(5)
+    decoder = WarpDecoder(latent=20, **options)
+    latents = 4 * torch.randn(7, 20)  # warps past both ends of the profile
+    z, x = (torch.from_numpy(centres(n)).float() for n in (41, 30))
+    with torch.enable_grad():
+        by_torch = decoder.grid(latents, z, x)
+    assert by_torch.requires_grad
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            torch.testing.assert_close(decoder.grid(latents, z, x), by_torch.detach(), rtol=0, atol=2e-5)
+            assert decoder.grid(latents[:0], z, x).shape == (0, 41, 30)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_latents_that_are_no_numbers_read_no_other_memory() -> None:
+    decoder = WarpDecoder(latent=3)
+    axis = torch.from_numpy(centres(9)).float()
+    hostile = torch.tensor([[float("nan")] * 3, [float("inf")] * 3, [-3e38] * 3, [0.0] * 3])
+    with torch.no_grad():
+        values = decoder.grid(hostile, axis, axis)
+    assert values.isfinite().flatten(1).all(1).tolist() == [False, False, False, True]
 
 
 def test_unknown_families_and_options_ask_for_an_upgrade() -> None:

@@ -165,14 +165,17 @@ def test_imports_point_one_way(path: Path) -> None:
     assert imports(path, "velcodec") <= MAY[path.stem]
 
 
-def test_decoders_know_errors_and_each_other_only() -> None:
+def test_decoders_know_errors_processors_and_each_other_only() -> None:
     for path in (ROOT / "velcodec" / "decoders").glob("*.py"):
         assert imports(path, "velcodec") <= {
             "choice",
+            "compiled",
             "cosines",
+            "device",
             "errors",
             "faulted",
             "layered",
+            "sine_layers",
             "siren",
             "warp",
         }

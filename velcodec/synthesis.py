@@ -14,7 +14,7 @@ from .grid import Grid
 if TYPE_CHECKING:
     import torch
 
-POINTS = 80_000  # samples decoded at a time: what they pass through stays near the processor
+POINTS = 640_000  # samples decoded at a time
 POINT_BYTES = 1 << 10  # that decoding a sample takes on a GPU, about
 
 

@@ -25,6 +25,7 @@ from .cosines import NATIVE, factors
 LINES = 3
 # What one latent unit is: of normalised velocity; cells; radians; cells of a cosine that is of unit norm on 70 columns.
 VELOCITY, DEPTH, ANGLE, WAVE = 0.02, 0.15, 0.0075, 1.0
+AT_ONCE = 160_000  # points drawn at a time, on a processor
 SOFTNESS, WIDTH = 0.05, 0.02  # cells: a unit of w, and the least that w is
 # Numbers of a latent, in their order; then the two stacks.
 # The fill is none with its top at 0; its velocity is by how much u is past half of v_1 - v_0.
@@ -62,6 +63,13 @@ class FaultedDecoder(nn.Module):
 
     def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
+        if latents.is_cuda:
+            return self._grid(latents, z, x)
+        # On a processor some maps at a time: what they pass through stays near it.
+        some = max(1, AT_ONCE // (len(z) * len(x)))
+        return torch.cat([self._grid(part, z, x) for part in latents.split(some)])
+
+    def _grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         basis = factors(x.double(), self.waves).T
         curves = [(c @ basis)[:, :, None] for c in self.interfaces(latents)]
         across, down = x.double()[None, None] * (NATIVE / 2), z.double()[None, :, None] * (NATIVE / 2)
