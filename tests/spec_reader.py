@@ -27,9 +27,9 @@ from safetensors.numpy import load
 Array = NDArray[Any]
 SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("89564C5A454E440A")
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
-SOFT, ENTROPY, RESIDUAL, MOST_TABLES = 9, 16, 128, 112
+SOFT, COSINES, ENTROPY, RESIDUAL, MOST_TABLES, COSINES_RESIDUAL = 9, 15, 16, 128, 112, 240
 PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, from coder 5 on
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH = (
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH = (
     1,
     2,
     4,
@@ -39,9 +39,10 @@ MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH = (
     64,
     128,
     256,
+    512,
 )  # features
 MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
-CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH)  # each needs those before it
+CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 MOST_HEADERS = (
@@ -58,9 +59,11 @@ WORDS = {  # by coder
     5: "v1 640 f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d 3",
     6: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 6",
     7: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 7",
+    8: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 8",
 }
 DICTIONARIES = {coder: (MOST_HEADERS % tuple(words.split())).encode() for coder, words in WORDS.items()}
 DICTIONARIES[7] += b'{"archive":true,'
+DICTIONARIES[8] += b'{"archive":true,"shape":[1000,70,70],'
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -145,7 +148,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~511, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~1023, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -330,7 +333,7 @@ class Message:
 def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array], coder: int = 7) -> dict[int, Array]:
     """Latents of the entropy-coded records of a block."""
     table = np.where(kinds >= RESIDUAL, kinds.astype(int) - RESIDUAL, kinds.astype(int) - ENTROPY)
-    groups = [(int(t), np.flatnonzero(table == t)) for t in np.unique(table) if t >= 0]
+    groups = [(int(t), np.flatnonzero(table == t)) for t in np.unique(table) if 0 <= t < MOST_TABLES]
     low, size, step = prior["prior.low"].astype(int), prior["prior.size"].astype(int), prior["prior.step"]
     need(all(t < len(step) for t, _ in groups), "a table set that the codebook has not")
     ends = np.cumsum(size).reshape(size.shape)
@@ -1213,6 +1216,80 @@ def native(v: Array, parts: int) -> Array:
     return np.stack([(b[2 * i] + b[2 * i + 1]) / 2 for i in range(n)])
 
 
+# 10.8: cosines
+
+FALLS = [math.floor(65536 * 2 ** (-i / 32) + 0.5) for i in range(32)]
+
+
+def cosines(data: bytes, shapes: list[tuple[int, int]]) -> list[tuple[int, Array]]:
+    """The code and the integers (h, w) of each record of a stream."""
+    coder, found = Coder(data), list[tuple[int, Array]]()
+    codes, waves = code_model(coder), Model(coder, 9, 32768, 136, 6)
+    of_shape: dict[tuple[int, int], tuple[Array, int]] = {}
+    for shape in shapes:
+        code = 8 * codes.byte() + coder.even(8)
+        need(code < 1024, "code of cosines")
+        seen, before = of_shape.get(shape, (np.zeros(shape, int), code))
+        e, i = divmod(code - before, 32)
+        seen = seen * FALLS[i] // 65536
+        seen = seen // 2**e if e >= 0 else np.minimum(seen, 2**40 // 2**-e) * 2**-e
+        q = np.array(waves_of_record(waves, shape, seen.tolist()))
+        of_shape[shape] = seen + 14 * (32 * abs(q) - seen) // 64, code
+        found.append((code, q))
+    coder.end()
+    return found
+
+
+def waves_of_record(waves: Model, shape: tuple[int, int], seen: list[list[int]]) -> list[list[int]]:
+    """The integers of a record, given what was seen of its waves."""
+    q = [[0] * shape[1] for _ in range(shape[0])]
+
+    def of(values: list[list[int]], row: int, k: int) -> int:
+        return abs(values[row][k]) if 0 <= row < shape[0] and 0 <= k < shape[1] else 0
+
+    for row, k in np.ndindex(shape):
+        left, left2, up, up2, up_left, up_right = (
+            of(q, row - j, k - i) for j, i in ((0, 1), (0, 2), (1, 0), (2, 0), (1, 1), (1, -1))
+        )
+        about = ((0, 0), (0, 0), (0, -1), (-1, 0), (0, 1), (1, 0), (0, 2), (2, 0), (1, 1), (1, -1))
+        own, around = of(seen, row, k), sum(of(seen, row + j, k + i) for j, i in about) // 10
+        near, length = 2 * (left + up) + up_left + up_right + left2 + up2, level(k * k + row * row)
+        of_near, of_own, of_around = rough(near), rough(own), rough(around)
+        six = [left, left2, up, up2, up_left, up_right]
+        a, a2, b, b2, c, c2 = (min(size, 3) for size in six)
+        h = [
+            mix(1, of_near, length // 2),
+            mix(2, of_own, of_near // 2),
+            mix(3, k, row),
+            mix(4, min(left, 7), min(up, 7), of_around // 2),
+            mix(5, length, 4 * k // max(k + row, 1)),
+            mix(6, rough(6 * near + around)),
+            mix(7, 4 * a + a2, 4 * b + b2, 4 * c + c2),
+            mix(8, of_around, length // 2),
+            mix(9, rough(left + left2), rough(up + up2), of_own // 2),
+        ]
+        waves.second = 72 + min(length, 63)
+        q[row][k] = waves.signed(h, min(of_near, 23), 24)
+        need(abs(q[row][k]) < 2**36, "too large an integer of a wave")
+    return q
+
+
+def rough(v: int) -> int:
+    i = v.bit_length() - 2
+    return v if v < 6 else 3 + 2 * i + (v >> i) % 2
+
+
+def of_waves(q: Array, step: float, offset: float) -> Array:
+    """The samples of a record (h, w)."""
+
+    def waves(n: int) -> Array:
+        number = np.arange(n)
+        gain = np.where(number == 0, 1, 2) / n
+        return np.asarray(np.sqrt(gain) * np.cos(np.pi * number * (centres(n)[:, None] + 1) / 2))
+
+    return np.asarray(offset + step * (waves(len(q)) @ q @ waves(q.shape[1]).T))
+
+
 # 11: tiles
 
 
@@ -1265,6 +1342,7 @@ def known(kind: int, features: int) -> bool:
     late = kind <= SMOOTH_EXACT or RESIDUAL <= kind < RESIDUAL + MOST_TABLES
     late = late or (kind == LAYERED_STEPS and bool(features & SECOND))
     late = late or (SOFT <= kind < SOFT + len(PARTS_OF_CELLS) and bool(features & FOURTH))
+    late = late or (kind in (COSINES, COSINES_RESIDUAL) and bool(features & EIGHTH))
     return plain or (late and bool(features & MODES))
 
 
@@ -1313,16 +1391,19 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     def of(*kinds: int) -> list[int]:
         return [i for i, k in enumerate(data) if k in kinds]
 
+    has_entropy = [ENTROPY <= k < COSINES_RESIDUAL for k in data]
     raw = [shapes[i][0] * shapes[i][1] * dtype.itemsize for i in of(EXACT)]
     own = [
         of(LAYERED, LAYERED_STEPS, *range(SOFT, SOFT + len(PARTS_OF_CELLS))),
         of(EDGES, EDGES_EXACT),
         of(SMOOTH, SMOOTH_EXACT),
         of(*range(RESIDUAL, 256)),
+        of(COSINES, COSINES_RESIDUAL),
     ]
-    sizes: list[int | None] = [None if max(data) >= ENTROPY else 0, len(of(INT8)) * (4 + plain)]
+    sizes: list[int | None] = [None if any(has_entropy) else 0, len(of(INT8)) * (4 + plain)]
     sizes += [len(of(FP16)) * 2 * plain, sum(raw), *(None if rows else 0 for rows in own)]
-    held = [*streams(payload, file.features, sizes, end), b"", b"", b"", b""]
+    sizes = sizes if file.features & EIGHTH else sizes[:8]
+    held = [*streams(payload, file.features, sizes, end), b"", b"", b"", b"", b""]
     found: dict[int, Array] = {}
     at = 0
     for i, size in zip(of(EXACT), raw, strict=True):
@@ -1338,7 +1419,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
     corrections: dict[int, Array] = {}
     mantissa = np.finfo(dtype).nmant if dtype.kind == "f" else 0
     edges, smooth = "edges-1" if file.coder == 1 else "edges", "smooth-1" if file.coder < 6 else "smooth"
-    for rows, message, model in zip(own[1:], held[5:8], (edges, smooth, smooth), strict=True):
+    for rows, message, model in zip(own[1:4], held[5:8], (edges, smooth, smooth), strict=True):
         parted = [data[i] in (EDGES_EXACT, SMOOTH_EXACT) for i in rows]
         if not rows:
             continue
@@ -1354,10 +1435,14 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
                 found[i] = (q + np.array(w.parts) / 2**w.code).astype(dtype)
     for i in of(EDGES, SMOOTH):
         found[i] = converted(np.clip(corrections[i], low, high), dtype)
+    if own[4]:
+        for i, (code, q) in zip(own[4], cosines(held[8], [shapes[i] for i in own[4]]), strict=True):
+            value = of_waves(q, unit * 2 ** ((code - 512) / 32), offset) + corrections.get(i, 0)
+            found[i] = converted(np.clip(value, low, high), dtype)
     if len(found) < len(shapes):
         need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
         decoder = Decoder(books[0])
-        latents = entropy_latents(held[0], kind, books[0].tensors, file.coder) if max(data) >= ENTROPY else {}
+        latents = entropy_latents(held[0], kind, books[0].tensors, file.coder) if any(has_entropy) else {}
         eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (plain,))])
         latents |= zip(of(INT8), eight["s"][:, None] * eight["q"].astype(np.float32), strict=True)
         latents |= zip(of(FP16), np.frombuffer(held[2], "<f2").reshape(-1, plain), strict=True)

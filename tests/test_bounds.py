@@ -91,7 +91,7 @@ def test_a_latent_with_a_residual_keeps_its_bound(
     bound: float, compressed: Compressed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Even where it is not the cheapest: everything else is taken away here."""
-    for other in ("as_layers", "as_layers_in_steps", "as_quantised", "as_zstd"):
+    for other in ("as_layers", "as_layers_in_steps", "as_quantised", "as_cosines", "as_zstd"):
         monkeypatch.setattr(modes, other, lambda maps, *rest, **more: modes.nothing(len(maps)))
     maps = synth.generate("Style_A", 3, seed=5)
     path = compressed(maps, max_error=bound, effort=0)
@@ -339,7 +339,7 @@ def test_maps_of_a_block_share_a_model_where_that_takes_fewer_bytes(
     bound: float, model: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each alone would take the one that suits it; then either model has less to learn from."""
-    maps, try_smooth = synth.generate("Style_B", 60, seed=42), encoder._try_smooth
+    maps, try_shared = synth.generate("Style_B", 60, seed=42), encoder._try_shared
 
     def stored() -> tuple[int, set[int]]:
         velcodec.compress(maps, tmp_path / "a.vlz", max_error=bound, effort=1, overwrite=True)
@@ -350,10 +350,10 @@ def test_maps_of_a_block_share_a_model_where_that_takes_fewer_bytes(
     shared, kinds = stored()
 
     def for_each(*how: Any) -> list[modes.Offer]:
-        try_smooth(*how)
+        try_shared(*how)
         return []
 
-    monkeypatch.setattr(encoder, "_try_smooth", for_each)
+    monkeypatch.setattr(encoder, "_try_shared", for_each)
     apart, both = stored()
     assert kinds == {model} and both == {container.KIND_SMOOTH, container.KIND_EDGES}
     assert shared < 0.995 * apart

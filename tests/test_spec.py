@@ -23,6 +23,7 @@ import velcodec
 from velcodec import (
     adaptive,
     blocks,
+    border,
     codebook,
     compression,
     container,
@@ -44,6 +45,8 @@ from velcodec import (
     residual,
     smooth,
     soft,
+    spectrum,
+    spectrum_coder,
     synth,
     tiles,
     writer,
@@ -57,6 +60,7 @@ from velcodec.pixels import Integers, Model
 from velcodec.repair import repair
 from velcodec.request import Request
 from velcodec.soft import Soft
+from velcodec.spectrum import Spectrum
 
 from . import spec_reader
 
@@ -65,9 +69,10 @@ SECOND, THIRD = container.FEATURE_SECOND, container.FEATURE_SECOND | container.F
 FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOURTH | container.FEATURE_FIFTH
 SIXTH = FIFTH | container.FEATURE_SIXTH
 SEVENTH = SIXTH | container.FEATURE_SEVENTH
-ARCHIVE = SEVENTH | container.FEATURE_ARCHIVE
+EIGHTH = SEVENTH | container.FEATURE_EIGHTH
+ARCHIVE = EIGHTH | container.FEATURE_ARCHIVE
 CODERS = dict(
-    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH), header.CODERS, strict=True)
+    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH), header.CODERS, strict=True)
 )  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
@@ -212,7 +217,7 @@ def only(monkeypatch: pytest.MonkeyPatch, wanted: Kinds) -> None:
 
     zstd = modes.as_zstd
     layered = ("as_layers", "as_layers_in_steps", "as_soft")
-    for name in (*layered, "as_exact", "as_quantised", "as_latents", "as_corrected", "as_zstd"):
+    for name in (*layered, "as_exact", "as_quantised", "as_cosines", "as_latents", "as_corrected", "as_zstd"):
         monkeypatch.setattr(modes, name, held_to(getattr(modes, name)))
 
 
@@ -292,7 +297,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | SEVENTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | EIGHTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -315,7 +320,7 @@ def test_slices_of_a_volume_lie_along_the_axis_of_the_head(axis: int, compressed
 def test_the_reader_of_the_page_reads_a_residual(
     options: dict[str, Any], compressed: Compressed, book_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    only(monkeypatch, lambda k: k >= container.KIND_RESIDUAL)
+    only(monkeypatch, lambda k: container.KIND_RESIDUAL <= k < container.KIND_COSINES_RESIDUAL)
     array = maps_of("Style_A", "FlatFault_A", "Style_B")[:, 10:28, 20:36]
     path = compressed(array, **options)
     assert min(kinds_in(path)) >= container.KIND_RESIDUAL
@@ -654,7 +659,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | SEVENTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | EIGHTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -675,7 +680,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | SEVENTH
+    assert file.features == container.FEATURE_TILES | EIGHTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -1121,6 +1126,74 @@ def test_both_readers_read_the_same_smoothed_edges(dtype: str) -> None:
             decoder.read_records(wrong, shapes, fields, None)
         with pytest.raises(spec_reader.SpecError):
             spec_reader.block(a_file(head), wrong, shapes, [])
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8", "<f2", ">i2", "|u1"])
+def test_both_readers_read_the_same_cosines(dtype: str) -> None:
+    """With a residual and without, steps that grow and shrink, shapes that come again, and values past the range."""
+    rng = np.random.default_rng(31)
+    most = 200.25 if dtype == "|u1" else 2999.5
+    head = a_header(
+        shape=[12, 4, 4], range=[0.0, most], dtype=dtype, unit=UNIT, normalisation=[most / 2, 1.0]
+    )
+    kinds = rng.permutation([*decoder.COSINE_KINDS] * 6).tolist()
+    shapes = [((1, 1), (6, 9), (1, 7), (13, 12), (6, 9))[i % 5] for i in range(len(kinds))]
+    codes = [512, 430, 700, 512, 380, 511, 513, 512, 544, 300, 512, 900]
+    spectra = [
+        Spectrum((rng.standard_normal(shape) * rng.random(shape) ** 6 * size).astype(np.int64), code)
+        for shape, size, code in zip(shapes, 2.0 ** rng.integers(0, 20, len(kinds)), codes, strict=True)
+    ]
+    corrected = [i for i, kind in enumerate(kinds) if kind == container.KIND_COSINES_RESIDUAL]
+    corrections = [Integers(of_values(rng, shapes[i], 30), 131) for i in corrected]
+    made = blocks.Block(
+        np.array(kinds, np.uint8),
+        residual=pixels.encode(corrections, "smooth", 0)[0],
+        cosines=spectrum_coder.encode(spectra)[0],
+    )
+    fields = header.from_json(head)
+    payload = blocks.pack_block(made, fields.features)
+    records = decoder.read_records(payload, shapes, fields, None)
+    mine = spec_reader.block(a_file(head), payload, shapes, [])
+    for i, (shape, one) in enumerate(zip(shapes, mine, strict=True)):
+        own = records.stored[i]
+        base = own.base if isinstance(own, decoder.Corrected) else own
+        assert isinstance(base, Spectrum) and (i in corrected) == isinstance(own, decoder.Corrected)
+        np.testing.assert_array_equal(base.whole, spectra[i].whole)
+        theirs = decoder.as_samples(own, shape, fields)
+        assert one.dtype == theirs.dtype == np.dtype(dtype)
+        whole = np.dtype(dtype).kind in "iu"
+        np.testing.assert_allclose(
+            one.astype(float),
+            theirs.astype(float),
+            rtol=1e-3 if dtype == "<f2" else 1e-6,
+            atol=1 if whole else 1e-6,
+        )
+    for damaged in (b"", made.cosines[: len(made.cosines) // 2], made.cosines + b"abcd"):
+        wrong = blocks.pack_block(replace(made, cosines=damaged), fields.features)
+        with pytest.raises(velcodec.FormatError):
+            decoder.read_records(wrong, shapes, fields, None)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.block(a_file(head), wrong, shapes, [])
+    before = a_header(shape=[12, 4, 4], unit=UNIT, coder="velcodec-7")
+    with pytest.raises(velcodec.FormatError):
+        decoder.read_records(payload, shapes, header.from_json(before), None)
+    with pytest.raises(spec_reader.SpecError):
+        spec_reader.block(a_file(before), payload, shapes, [])
+
+
+def test_cosines_of_the_page() -> None:
+    title = "Cosines"
+    assert says(title, f"step = unit x 2^((code - {spectrum.CODE_ZERO}) / {spectrum.PER_OCTAVE})")
+    assert says(title, f"(refuse {spectrum.CODES} and more)")
+    assert spectrum_coder.FALLS.tolist() == spec_reader.FALLS
+    assert spectrum_coder.MOST_SEEN == 2**40 and border.LIMIT == 2**36
+    assert says(title, f"floor({spectrum_coder.LEARNED} ({spectrum_coder.SEEN} |q[l, k]| - S[l, k]) / 64)")
+    ways, lengths = spectrum_coder.WAYS, spectrum_coder.LENGTHS
+    assert says(title, f"signed(waves, h, min(rough(near), {ways - 1}), {ways})")
+    assert says(title, f"j2 = {3 * ways} + min(length, {lengths - 1})")
+    stated = {row[0]: row[1:] for row in tables("Adaptive streams")[0]}["waves"]
+    inputs, slots = spectrum_coder.INPUTS, 1 << spectrum_coder.SLOT_BITS
+    assert [int(n) for n in stated] == [inputs, slots, 3 * ways + lengths, spectrum_coder.SPEED]
 
 
 def test_smoothed_edges_of_another_coder_are_refused() -> None:
@@ -1572,21 +1645,23 @@ def test_prologue() -> None:
         (container.FEATURE_ARCHIVE, "archive"),
         (container.FEATURE_SIXTH, "sixth"),
         (container.FEATURE_SEVENTH, "seventh"),
+        (container.FEATURE_EIGHTH, "eighth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth, archive, sixth, seventh = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive, sixth, seventh, eighth = (bit for bit, _ in named[2:])
     stated = (
-        f"**coder 7** with features {second}, {third}, {fourth}, {fifth}, {sixth} and {seventh}, of **coder 6** with "
+        f"**coder 8** with features {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh} and {eighth}, of "
+        f"**coder 7** with {second}, {third}, {fourth}, {fifth}, {sixth} and {seventh}, of **coder 6** with "
         f"{second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
         f"{third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and {fourth}, of **coder 3** with "
         f"{second} and {third}, of **coder 2** with {second} alone, of **coder 1** with none of them; {third} without "
-        f"{second}, {fourth} without {third}, {fifth} without {fourth}, {archive} and {sixth} without {fifth}, and "
-        f"{seventh} without {sixth} are refused."
+        f"{second}, {fourth} without {third}, {fifth} without {fourth}, {archive} and {sixth} without {fifth}, "
+        f"{seventh} without {sixth}, and {eighth} without {seventh} are refused."
     )
     assert stated in " ".join(PAGE.split())
-    each = (second, third, fourth, fifth, sixth, seventh)
+    each = (second, third, fourth, fifth, sixth, seventh, eighth)
     assert [sum(each[:k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
@@ -1665,7 +1740,11 @@ def test_head() -> None:
     was, now = header.CODERS[5:7]
     assert says("HEAD", f"In coder 7 it is that of coder 6 with {now} for {was}, and after it {more}.")
     made_of.append(made_of[-1].replace(was.encode(), now.encode()) + more.encode())
-    by_coder = dict(zip((SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH), (dictionary, *made_of), strict=True))
+    last, (was, now) = '"shape":[1000,70,70],', header.CODERS[6:8]
+    assert says("HEAD", f"In coder 8 it is that of coder 7 with {now} for {was}, and after it {last}.")
+    made_of.append(made_of[-1].replace(was.encode(), now.encode()) + last.encode())
+    coders = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH)
+    by_coder = dict(zip(coders, (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
     assert [*by_coder.values()] == [*container.HEADER_DICTIONARIES.values()]
     assert [*by_coder.values()] == [*spec_reader.DICTIONARIES.values()]
@@ -1804,7 +1883,11 @@ def test_maps() -> None:
         np.testing.assert_array_equal(found, blocks.known_kinds(np.arange(256, dtype=np.uint8), features))
     order = list(blocks.Block.__dataclass_fields__)
     assert says("MAPS", f"the five streams {', '.join(order[:5])}.")
-    assert says("MAPS", f"those of the eight streams {', '.join(order[1:])} whose bit is in the mask")
+    assert says(
+        "MAPS",
+        f"those of the streams {', '.join(order[1:-1])} and, with feature {container.FEATURE_EIGHTH}, {order[-1]} "
+        "whose bit is in the mask, in this order: bit 0 is entropy, bit 7 residual, bit 8 cosines.",
+    )
     assert container.PRESENT.format == "<H"
     assert says("MAPS", f"stored in blocks of 1 to {container.MAX_BLOCK_MAPS}, one MAPS section each")
     assert says(
@@ -1858,7 +1941,7 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 5]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 6]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
@@ -1955,6 +2038,7 @@ def test_adaptive_streams() -> None:
         "smooth, coder 1": (smooth.fresh(1)[0], smooth.SPEED_1),
         "smooth, coder 6": (smooth.fresh(2)[0], smooth.SPEED),
         "parts": (parts.fresh(), parts.SPEED),
+        "waves": (spectrum_coder.fresh(), spectrum_coder.SPEED),
     }
     assert {row[0]: [int(n) for n in row[1:]] for row in models} == {
         name: [*seen.shape, len(w), speed] for name, ((seen, w), speed) in memories.items()
@@ -1990,7 +2074,7 @@ def test_adaptive_streams() -> None:
     assert [root for _, root in roots] == [repr(root) for root in residual.ROOTS]
     assert list(residual.ROOTS) == spec_reader.ROOTS
     assert says("Values", f"k = code - {residual.CODE_ZERO};")
-    assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "9 + p", "128 + t"]
+    assert [row[0] for row in values] == ["4, 5, 8", "6, 7", "9 + p", "15", "240", "128 + t"]
     for code in range(256):
         assert residual.step(1.37, code) == spec_reader.step(1.37, code)
     assert says("Layers", f"L values, 1 to {layer_models.MAX_LAYERS},")
@@ -2047,7 +2131,9 @@ def test_what_a_decode_may_differ_by() -> None:
     stated = {kind.strip(): row[1] for row in rows for kind in row[0].split(", ")}
     assert set(stated) == {row[0] for row in tables("MAPS")[1]}
     for kind, same in stated.items():
-        assert decoder.has_latent(int(kind.split()[0])) != same.startswith("yes")
+        number = int(kind.split()[0])
+        differs = decoder.has_latent(number) or number in decoder.COSINE_KINDS
+        assert differs != same.startswith("yes")
 
 
 def test_codebooks() -> None:

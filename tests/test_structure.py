@@ -23,6 +23,9 @@ MAY = {
     "border": {"compiled"},
     "edges": {"adaptive", "border", "compiled"},
     "smooth": {"adaptive", "border", "compiled"},
+    "spectrum": {"grid"},
+    "spectrum_coder": {"adaptive", "border", "compiled", "smooth", "spectrum"},
+    "spectrum_fit": {"border", "spectrum"},
     "parts": {"adaptive", "border", "compiled"},
     "pixels": {"adaptive", "border", "edges", "parts", "smooth"},
     "layer_models": {"adaptive", "compiled"},
@@ -86,16 +89,16 @@ MAY = {
     "field": {"codebook", "errors", "header"},
     "decoder": {
         "blocks", "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces",
-        "layers", "pixels", "quantise", "residual", "soft", "synthesis",
+        "layers", "pixels", "quantise", "residual", "soft", "spectrum", "spectrum_coder", "synthesis",
     },
     "modes": {
         "codebook", "container", "decoder", "exact", "fit", "grid", "header", "layers", "pixels", "quantise",
-        "request", "residual", "soft", "soft_fit", "synthesis",
+        "request", "residual", "soft", "soft_fit", "spectrum", "spectrum_coder", "spectrum_fit", "synthesis",
     },
     "encoder": {
         "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "faulted_fit", "header", "layers",
         "modes",
-        "pixels",
+        "pixels", "spectrum_coder",
         "request",
     },
     "archive": {

@@ -1,7 +1,7 @@
 """The payload of a MAPS section <-> its streams: the kinds of its records, and what is stored of each.
 
-Streams are kinds, entropy, int8, fp16, exact and, with the modes feature, layers, edges, smooth, residual; each is
-{coding, stored length, bytes}. The quality that a payload of an archive begins with is container.py's.
+Streams are kinds, entropy, int8, fp16, exact and, with the modes feature, layers, edges, smooth, residual, cosines;
+each is {coding, stored length, bytes}. The quality that a payload of an archive begins with is container.py's.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from . import adaptive
 from .container import (
     CODING_ADAPTIVE,
+    FEATURE_EIGHTH,
     FEATURE_FOURTH,
     FEATURE_MODES,
     FEATURE_SECOND,
     FEATURE_THIRD,
+    KIND_COSINES,
+    KIND_COSINES_RESIDUAL,
     KIND_ENTROPY,
     KIND_EXACT,
     KIND_FP16,
@@ -71,6 +74,7 @@ class Block:
     edges: bytes = b""
     smooth: bytes = b""
     residual: bytes = b""
+    cosines: bytes = b""
 
 
 def pack_block(block: Block, features: int) -> bytes:
@@ -82,7 +86,7 @@ def pack_block(block: Block, features: int) -> bytes:
     ]
     if not features & FEATURE_MODES:
         return b"".join(first + plain)
-    adaptive = (block.layers, block.edges, block.smooth, block.residual)
+    adaptive = (block.layers, block.edges, block.smooth, block.residual, block.cosines)
     plain += [pack_stream(data, compress=False) for data in adaptive]
     present = [len(stream) > STREAM.size for stream in plain]
     mask = sum(1 << i for i, there in enumerate(present) if there)
@@ -104,7 +108,7 @@ def unpack_block(payload: bytes, features: int, plain: int, sizes: Sequence[int]
     ]
     mask = 0b1111
     if features & FEATURE_MODES:
-        lengths += [None] * 4
+        lengths += [None] * (5 if features & FEATURE_EIGHTH else 4)
         if at + PRESENT.size > len(payload):
             raise FormatError("a stream is truncated")
         (mask,) = PRESENT.unpack_from(payload, at)
@@ -134,5 +138,7 @@ def known_kinds(kinds: NDArray[np.uint8], features: int) -> NDArray[np.bool_]:
         plain |= kinds == KIND_LAYERED_STEPS
     if features & FEATURE_FOURTH:
         plain |= (kinds >= KIND_SOFT) & (kinds < KIND_SOFT + len(PARTS))
+    if features & FEATURE_EIGHTH:
+        plain |= (kinds == KIND_COSINES) | (kinds == KIND_COSINES_RESIDUAL)
     late = (kinds >= KIND_RESIDUAL) & (kinds < KIND_RESIDUAL + MAX_TABLES)
     return plain | (kinds <= KIND_SMOOTH_EXACT) | late

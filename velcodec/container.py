@@ -41,7 +41,7 @@ TAG_MAPS = b"MAPS"
 TAG_SOURCES = b"SRCS"
 TAG_FOOTER = b"FOOT"
 
-FEATURE_MODES = 1  # MAPS sections have the four adaptive streams
+FEATURE_MODES = 1  # MAPS sections have the adaptive streams
 FEATURE_TILES = 2  # records are tiles of maps
 FEATURE_SECOND = 4  # the second coder: HEAD is deflated, edges has other contexts, layers may be in steps
 FEATURE_THIRD = 8  # beside it, the third: layers know typical ones, FOOT is one stream
@@ -50,7 +50,8 @@ FEATURE_FIFTH = 32  # beside it, the fifth: latents that are not coded are cut t
 FEATURE_ARCHIVE = 64  # quality is in MAPS sections, and SRCS says where maps are from
 FEATURE_SIXTH = 128  # beside the fifth, the sixth: smooth has another prediction and other contexts
 FEATURE_SEVENTH = 256  # beside it, the seventh: integers of latents may lie past the tables' open ends
-KNOWN_REQUIRED_FEATURES = 511  # bits of the required-features field that this release understands
+FEATURE_EIGHTH = 512  # beside it, the eighth: maps may be cosines, with a residual or not
+KNOWN_REQUIRED_FEATURES = 1023  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -67,9 +68,11 @@ KIND_SMOOTH_EXACT = 7
 KIND_LAYERED_STEPS = 8
 KIND_SOFT = 9  # 9 + p: layers with smoothed edges, depths in PARTS[p] of a cell
 PARTS = ((1, 1), (2, 1), (4, 1), (2, 2), (4, 2), (8, 2))  # of a cell, down and across
+KIND_COSINES = 15
 KIND_ENTROPY = 16  # 16 + t: latent entropy-coded with table set t
 KIND_RESIDUAL = 128  # 128 + t: such a latent, and the integers of what it misses
 MAX_TABLES = 112
+KIND_COSINES_RESIDUAL = 240  # cosines, and the integers of what they miss
 PLAIN = 256  # numbers of a latent that an int8 or fp16 record holds, at most, from the fifth coder on
 
 
@@ -96,6 +99,7 @@ HEADER_DICTIONARIES = {
     FEATURE_FIFTH: _dictionary_of("velcodec-3", *_V1),
     FEATURE_SIXTH: _dictionary_of("velcodec-6", *_V3),
     FEATURE_SEVENTH: _dictionary_of("velcodec-7", *_V3) + b'{"archive":true,',
+    FEATURE_EIGHTH: _dictionary_of("velcodec-8", *_V3) + b'{"archive":true,"shape":[1000,70,70],',
 }
 
 MAX_HEADER = 1 << 16

@@ -2,6 +2,7 @@
 
     MAPS payload -> integers -> latents ------> synthesis on a grid (+ residual) -> m/s
                  -> layers ------------------> drawn on a grid ---------------------^
+                 -> cosines -----------------> drawn on a grid (+ residual) --------^
                  -> integers -> exact, quantised maps -> resampled -----------------^
 
 A record is a map, or a tile of one.
@@ -15,20 +16,34 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import blocks, container, entropy, exact, interfaces, layers, pixels, quantise, residual, soft
+from . import (
+    blocks,
+    container,
+    entropy,
+    exact,
+    interfaces,
+    layers,
+    pixels,
+    quantise,
+    residual,
+    soft,
+    spectrum,
+    spectrum_coder,
+)
 from .codebook import Codebook
 from .device import resolve_device
 from .errors import FormatError
-from .grid import Grid, resample
+from .grid import Grid, make_grid, resample
 from .header import MAX_SAMPLES, Header
 from .layers import Layered
 from .pixels import Integers, Model
 from .soft import Soft
+from .spectrum import Spectrum
 from .synthesis import denormalise, sample
 
 MODES = (
-    "latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "quantised", "layered", "layered-soft", "exact",
-    "lost",
+    "latent-entropy", "latent-int8", "latent-fp16", "latent+residual", "cosines", "cosines+residual", "quantised",
+    "layered", "layered-soft", "exact", "lost",
 )  # fmt: skip
 SOFT_KINDS = range(container.KIND_SOFT, container.KIND_SOFT + len(container.PARTS))
 MODE_OF_KIND = {
@@ -36,6 +51,8 @@ MODE_OF_KIND = {
     container.KIND_INT8: "latent-int8",
     container.KIND_FP16: "latent-fp16",
     container.KIND_LAYERED: "layered",
+    container.KIND_COSINES: "cosines",
+    container.KIND_COSINES_RESIDUAL: "cosines+residual",
     container.KIND_EDGES: "quantised",
     container.KIND_SMOOTH: "quantised",
     container.KIND_EDGES_EXACT: "exact",
@@ -45,10 +62,20 @@ MODE_OF_KIND = {
 }
 
 MAX_FINE = 1 << 26  # parts of cells of a map with smoothed edges
+COSINE_KINDS = (container.KIND_COSINES, container.KIND_COSINES_RESIDUAL)
 LAYERED_KINDS = (container.KIND_LAYERED, container.KIND_LAYERED_STEPS, *SOFT_KINDS)
 EXACT_KINDS = (container.KIND_EDGES_EXACT, container.KIND_SMOOTH_EXACT)
 
-Stored = NDArray[Any] | Layered | Soft | Integers
+
+@dataclass(frozen=True)
+class Corrected:
+    """A map as cosines, and as the integers of what they miss."""
+
+    base: Spectrum
+    correction: Integers
+
+
+Stored = NDArray[Any] | Layered | Soft | Spectrum | Corrected | Integers
 
 
 def mode_name(kind: int) -> str:
@@ -64,7 +91,7 @@ class Records:
         kinds: (n,).
         until: rows from here on have nothing stored.
         latents: (n, D) float32; NaN rows for records without one.
-        stored: by row what is kept beside or instead of a latent: samples, layers, or integers.
+        stored: by row what is kept beside or instead of a latent: samples, layers, cosines, or integers.
         shapes: (h, w) of each record.
     """
 
@@ -85,6 +112,10 @@ def _nbytes(stored: Stored) -> int:
         return _nbytes(stored.layers)
     if isinstance(stored, Layered):
         return stored.values.nbytes + stored.depths.nbytes
+    if isinstance(stored, Corrected):
+        return _nbytes(stored.base) + _nbytes(stored.correction)
+    if isinstance(stored, Spectrum):
+        return stored.whole.nbytes
     if isinstance(stored, Integers):
         return stored.whole.nbytes + (0 if stored.parts is None else stored.parts.nbytes)
     return stored.nbytes
@@ -92,7 +123,8 @@ def _nbytes(stored: Stored) -> int:
 
 def has_latent(kind: int) -> bool:
     """Whether a record of a kind has a latent."""
-    return kind >= container.KIND_ENTROPY or kind in (container.KIND_INT8, container.KIND_FP16)
+    plain = kind in (container.KIND_INT8, container.KIND_FP16)
+    return plain or container.KIND_ENTROPY <= kind < container.KIND_COSINES_RESIDUAL
 
 
 def read_records(
@@ -119,7 +151,7 @@ def read_records(
         stored[row] = np.frombuffer(block.exact[at : at + sizes[row]], dtype).reshape(shapes[row])
         at += sizes[row]
     adaptive = (block.kinds >= container.KIND_LAYERED) & (block.kinds <= SOFT_KINDS[-1])
-    adaptive |= block.kinds >= container.KIND_RESIDUAL
+    adaptive |= (block.kinds == container.KIND_COSINES) | (block.kinds >= container.KIND_RESIDUAL)
     held = sum(h * w for (h, w), own in zip(shapes, adaptive.tolist(), strict=True) if own)
     if held > MAX_SAMPLES:
         raise FormatError("a block states more samples than there can be")
@@ -132,6 +164,15 @@ def read_records(
         )
     if block.layers and not there:
         raise FormatError("a block has layers that no map uses")
+    there = _rows_of(block.kinds, COSINE_KINDS)
+    rows = [row for row in there if row < until]
+    spectra: dict[int, Spectrum] = {}
+    if rows:
+        own = [shapes[row] for row in rows]
+        found = spectrum_coder.decode(block.cosines, own, len(rows) == len(there))
+        spectra.update(zip(rows, found, strict=True))
+    if block.cosines and not there:
+        raise FormatError("a block has cosines that no map uses")
     edges, smooth = pixels.models(header.generation)
     streams: tuple[tuple[bytes, Model, Sequence[int]], ...] = (
         (block.edges, edges, (container.KIND_EDGES, container.KIND_EDGES_EXACT)),
@@ -149,6 +190,9 @@ def read_records(
             stored.update(zip(rows, integers, strict=True))
         if data and not there:
             raise FormatError("a block has integers that no map uses")
+    for row, base in spectra.items():
+        correction = stored.get(row)
+        stored[row] = Corrected(base, correction) if isinstance(correction, Integers) else base
     return Records(block.kinds, latents, stored, shapes, until)
 
 
@@ -187,7 +231,7 @@ def _read_latents(block: blocks.Block, header: Header, codebook: Codebook | None
     """Latents (n, D) of a block, NaN for records without one."""
     kinds = block.kinds
     latents = np.full((len(kinds), header.latent), np.nan, dtype=np.float32)
-    coded = kinds >= container.KIND_ENTROPY
+    coded = (kinds >= container.KIND_ENTROPY) & (kinds < container.KIND_COSINES_RESIDUAL)
     if coded.any():
         tables = np.where(coded, (kinds - container.KIND_ENTROPY) % container.MAX_TABLES, 255)
         used = sorted({int(t) for t in tables[coded]})
@@ -248,6 +292,8 @@ def _kept(stored: Stored, shape: tuple[int, int], grid: Grid, header: Header) ->
         return interfaces.draw_at(stored, shape[0], grid.z, grid.x).astype(dtype)
     if isinstance(stored, Soft) and grid.window is None:
         return within_range(soft.draw_at(stored, shape[0], grid.z, grid.x), header)
+    if isinstance(stored, Spectrum | Corrected) and grid.window is None:
+        return of_waves(stored, grid, header)
     native = as_samples(stored, shape, header)
     on_grid = resample(native[None], grid)[0]
     whole = dtype.kind in "iu" and on_grid.dtype.kind == "f"
@@ -261,6 +307,8 @@ def as_samples(stored: Stored, shape: tuple[int, int], header: Header) -> NDArra
         return layers.draw(stored, shape[0]).astype(dtype)
     if isinstance(stored, Soft):
         return within_range(soft.draw(stored, shape[0]), header)
+    if isinstance(stored, Spectrum | Corrected):
+        return of_waves(stored, make_grid(shape), header)
     if not isinstance(stored, Integers):
         return stored
     if stored.parts is not None:
@@ -281,9 +329,28 @@ def within_range(values: NDArray[np.float64], header: Header) -> NDArray[Any]:
     return residual.cast(np.clip(values, header.low, header.high), np.dtype(header.dtype))
 
 
+def of_waves(stored: Spectrum | Corrected, grid: Grid, header: Header, nudge: float = 0.0) -> NDArray[Any]:
+    """Cosines, with their residual where they have one, on a grid, (h, w) in the header's dtype.
+
+    Args:
+        nudge: what all sums of cosines are off by, of the file's largest value.
+    """
+    own = stored.base if isinstance(stored, Corrected) else stored
+    step = spectrum.step(header.unit or 0.0, own.code)
+    drawn = spectrum.draw_at(own, step, header.offset, grid.z, grid.x)
+    drawn += nudge * max(abs(header.low), abs(header.high))
+    if isinstance(stored, Corrected):
+        return upon(drawn, stored.correction, grid, header)
+    return within_range(drawn, header)
+
+
 def corrected(values: NDArray[np.float32], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:
     """Normalised values (h, w) of a latent and its residual, (h, w) in the header's dtype."""
-    base = values.astype(np.float64) * header.scale + header.offset
+    return upon(values.astype(np.float64) * header.scale + header.offset, correction, grid, header)
+
+
+def upon(base: NDArray[np.float64], correction: Integers, grid: Grid, header: Header) -> NDArray[Any]:
+    """Values (h, w) on a grid and the residual of what they miss, (h, w) in the header's dtype."""
     unit = residual.step(header.unit or 0.0, correction.code)
     steps = resample(correction.whole[None], grid)[0]
     return residual.cast(

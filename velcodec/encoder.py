@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import blocks, container, entropy, exact, modes, pixels
+from . import blocks, container, entropy, exact, modes, pixels, spectrum_coder
 from .codebook import Codebook
-from .decoder import LAYERED_KINDS, SOFT_KINDS
+from .decoder import COSINE_KINDS, LAYERED_KINDS, SOFT_KINDS, Corrected
 from .errors import DataError
 from .faulted_fit import may_be_told
 from .header import Header
@@ -80,7 +80,7 @@ def encode_block(
     if request.lossless:
         _try(best, maps, dear, lambda some: modes.as_exact(some, header, smooth=False))
         rough = best.bytes > 10 * TEXTURED * area
-        ways += _try_smooth(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
+        ways += _try_shared(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
     else:
         _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
         if request.max_error is None and header.tile is None:
@@ -88,7 +88,7 @@ def encode_block(
             _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
         rough = finite & (best.bytes > TEXTURED * area)
         leeway = SMOOTH_LEEWAY if quick else 1.0
-        ways += _try_smooth(
+        ways += _try_shared(
             best,
             maps,
             rough,
@@ -100,6 +100,12 @@ def encode_block(
                 exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
             ways.append(modes.copied(best))
             _try_latents(best, maps, finite & dear & ~exact_layers, header, request, codebook, device)
+        if header.cosines:
+            textured = finite & dear & np.isin(best.kinds, _textures(codebook))
+            than = best.bytes[textured]
+            ways += _try_shared(
+                best, maps, textured, lambda some: modes.as_cosines(some, header, request, than)
+            )
     for way in ways:
         modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
     # A stream that loses some of its maps to others has less to learn from: so all ways are tried.
@@ -127,20 +133,20 @@ def _try(best: Offer, maps: Maps, where: NDArray[np.bool_], offer: Callable[[Map
         modes.take(best, offer(maps.some(rows)), rows)
 
 
-def _try_smooth(
+def _try_shared(
     best: Offer, maps: Maps, where: NDArray[np.bool_], offer: Callable[[Maps], Offer]
 ) -> list[Offer]:
     """As `_try`. Where it is the cheapest for some of the maps alone, also the better of all of them or none."""
     rows = np.flatnonzero(where).tolist()
     if not rows:
         return []
-    before, smooth = modes.copied(best), offer(maps.some(rows))
-    modes.take(best, smooth, rows)
-    taken = smooth.bytes < before.bytes[rows]
+    before, made = modes.copied(best), offer(maps.some(rows))
+    modes.take(best, made, rows)
+    taken = made.bytes < before.bytes[rows]
     if taken.all() or not taken.any():
         return []
-    if smooth.bytes.sum() < before.bytes[rows].sum():
-        modes.take(before, smooth, rows, all_of_it=True)
+    if made.bytes.sum() < before.bytes[rows].sum():
+        modes.take(before, made, rows, all_of_it=True)
     return [before]
 
 
@@ -155,9 +161,7 @@ def _try_latents(
 ) -> None:
     """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay."""
     drift = codebook.drift * abs(header.scale)
-    settled = [
-        container.KIND_ENTROPY + t for t in codebook.smooth_tables
-    ]  # a search changes nothing of cosines
+    settled = _textures(codebook)  # a search changes nothing of cosines
     for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
         own = maps.some(rows)
         latents = modes.fitted(own, header, request, codebook, device, 0)
@@ -181,6 +185,13 @@ def _try_latents(
             if not rows:
                 break
             own = maps.some(rows)
+
+
+def _textures(codebook: Codebook) -> list[int]:
+    """Kinds of maps that are taken for textures: latents of cosines, corrected or not, and integers."""
+    firsts = (container.KIND_ENTROPY, container.KIND_RESIDUAL)
+    cosines = [first + t for first in firsts for t in codebook.smooth_tables]
+    return [*cosines, container.KIND_EDGES, container.KIND_SMOOTH]
 
 
 def _promising(
@@ -217,7 +228,7 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
         found = best.streams.get(modes.of(own))
         return encode(own) if found is None else bytes(found[1])
 
-    coded = kinds >= container.KIND_ENTROPY
+    coded = (kinds >= container.KIND_ENTROPY) & (kinds < container.KIND_COSINES_RESIDUAL)
     tables = np.where(coded, (kinds - container.KIND_ENTROPY) % container.MAX_TABLES, 255)
     groups = []
     for t in sorted({int(t) for t in tables[coded]}):
@@ -230,7 +241,10 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
     layered = held(*LAYERED_KINDS)
     edges = held(container.KIND_EDGES, container.KIND_EDGES_EXACT)
     smooth = held(container.KIND_SMOOTH, container.KIND_SMOOTH_EXACT)
-    corrections = [s[1] for s in held(*range(container.KIND_RESIDUAL, 256))]
+    cosines = [s.base if isinstance(s, Corrected) else s for s in held(*COSINE_KINDS)]
+    corrections = [
+        s.correction if isinstance(s, Corrected) else s[1] for s in held(*range(container.KIND_RESIDUAL, 256))
+    ]
     return blocks.pack_block(
         blocks.Block(
             kinds=kinds,
@@ -245,6 +259,7 @@ def _pack(maps: Maps, best: Offer, header: Header, codebook: Codebook) -> bytes:
             edges=made(edges, lambda m: pixels.encode(m, of_edges, mantissa)[0]),
             smooth=made(smooth, lambda m: pixels.encode(m, of_smooth, mantissa)[0]),
             residual=made(corrections, lambda m: pixels.encode(m, of_smooth, 0)[0]),
+            cosines=made(cosines, lambda m: spectrum_coder.encode(m)[0]),
         ),
         header.features,
     )

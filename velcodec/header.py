@@ -10,8 +10,8 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = tuple(f"velcodec-{k}" for k in range(1, 8))  # oldest first
-WRITTEN = CODERS[-3:]  # the older ones in what is appended to archives that have them
+CODERS = tuple(f"velcodec-{k}" for k in range(1, 9))  # oldest first
+WRITTEN = CODERS[-4:]  # the older ones in what is appended to archives that have them
 # What each adds to the features of the one before it.
 ADDED = (
     0,
@@ -21,6 +21,7 @@ ADDED = (
     container.FEATURE_FIFTH,
     container.FEATURE_SIXTH,
     container.FEATURE_SEVENTH,
+    container.FEATURE_EIGHTH,
 )
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30
@@ -80,6 +81,11 @@ class Header:
     def escapes(self) -> bool:
         """Whether integers of latents may lie past the open ends of their tables."""
         return bool(self.features & container.FEATURE_SEVENTH)
+
+    @property
+    def cosines(self) -> bool:
+        """Whether maps may be cosines."""
+        return bool(self.features & container.FEATURE_EIGHTH)
 
     @property
     def plain(self) -> int:

@@ -5,7 +5,7 @@ stream that it shared with all the maps offered, so they are an estimate where o
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,9 +15,21 @@ import torch
 import zstandard
 from numpy.typing import NDArray
 
-from . import container, exact, layers, pixels, quantise, residual, soft, soft_fit
+from . import (
+    container,
+    exact,
+    layers,
+    pixels,
+    quantise,
+    residual,
+    soft,
+    soft_fit,
+    spectrum,
+    spectrum_coder,
+    spectrum_fit,
+)
 from .codebook import Codebook
-from .decoder import MAX_FINE, corrected, restore, within_range
+from .decoder import MAX_FINE, Corrected, corrected, of_waves, restore, within_range
 from .fit import fit_latents
 from .grid import make_grid
 from .header import Header
@@ -25,10 +37,16 @@ from .layers import Layered
 from .pixels import Integers, Model
 from .request import Request
 from .soft import Soft
+from .spectrum import Spectrum
 from .synthesis import sample
 
 VALUE_SHARE = 0.08  # of the squared error allowed that the rounding of values to steps may take
 REACH = 12  # codes tried for a PSNR on either side of the one that noise would need
+SHARES = (0.35, 0.45)  # of a bound: the root mean square error of cosines whose residual keeps it
+# Bytes of a wave past a step, and of one beyond so many: rather too few.
+BYTES_A_WAVE, MANY_WAVES, MORE_BYTES = 0.2, 200, 0.5
+SUMS = 1e-9  # of the largest value: more than sums of cosines differ between machines
+ROUNDED_STEPS = 6  # codes tried for cosines: the rounding of a dtype may ask for a finer step
 LATER_STEPS = 9  # codes tried for a bound: drift and the rounding of a dtype may ask for a finer step
 
 
@@ -277,6 +295,94 @@ def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> 
     return out
 
 
+def as_cosines(maps: Maps, header: Header, request: Request, than: NDArray[np.float64]) -> Offer:
+    """Cosines that keep what is asked, of maps that may take fewer bytes `than` (n,) so.
+
+    A PSNR is kept by the coarsest steps that do, a bound by a residual: upon cosines as far off as one of SHARES says.
+    """
+    if request.max_error is None:
+        return _cosines(maps, header, request, than, None)
+    shares = SHARES if request.effort > 2 else SHARES[:1]
+    offers = [_cosines(maps, header, request, than, share * request.max_error) for share in shares]
+    return min(offers, key=lambda offer: float(np.minimum(offer.bytes, than).sum()))
+
+
+def _cosines(
+    maps: Maps, header: Header, request: Request, than: NDArray[np.float64], rms: float | None
+) -> Offer:
+    """Cosines that keep the PSNR, or that are off by a root mean square and have a residual."""
+    out = nothing(len(maps))
+    with ThreadPoolExecutor() as pool:
+
+        def search(i: int) -> tuple[Spectrum | Corrected, NDArray[Any]] | None:
+            return _transformed(maps.samples[i], float(maps.spans[i]), header, request, float(than[i]), rms)
+
+        found = list(pool.map(search, range(len(maps))))
+    rows = [i for i, f in enumerate(found) if f is not None]
+    pairs = [f for f in found if f is not None]
+    if not pairs:
+        return out
+    spectra = [f.base if isinstance(f, Corrected) else f for f, _ in pairs]
+    data, out.bytes[rows] = spectrum_coder.encode(spectra)
+    out.streams[of(spectra)] = spectra, data
+    corrections = [f.correction for f, _ in pairs if isinstance(f, Corrected)]
+    if corrections:
+        data, size = pixels.encode(corrections, pixels.models(header.generation)[1], 0)
+        out.bytes[rows] += size
+        out.streams[of(corrections)] = corrections, data
+    for row, (f, restored) in zip(rows, pairs, strict=True):
+        corrected_ = isinstance(f, Corrected)
+        out.kinds[row] = container.KIND_COSINES_RESIDUAL if corrected_ else container.KIND_COSINES
+        out.psnr[row], out.error[row] = quality(maps.samples[row], restored, maps.spans[row])
+        out.stored[row] = f
+    return out
+
+
+def _transformed(
+    m: NDArray[Any], span: float, header: Header, request: Request, than: float, rms: float | None
+) -> tuple[Spectrum | Corrected, NDArray[Any]] | None:
+    """A map as cosines, and as they read back; None where they do not keep what is asked, or take too many bytes."""
+    if span <= 0 or not header.unit:
+        return None
+    values, goal = m.astype(np.float64), rms or _rms(span, request)
+    c = spectrum.products(values - header.offset)
+    start = spectrum_fit.nearest(header.unit, goal * math.sqrt(12))
+    waves = np.count_nonzero(np.abs(c) > spectrum.step(header.unit, start))
+    if BYTES_A_WAVE * waves + MORE_BYTES * max(waves - MANY_WAVES, 0) > than:
+        return None
+    found = spectrum_fit.coarsest(c, header.unit, m.size * goal**2)
+    if found is None:
+        return None
+    tries = _finer(c, header.unit, found) if rms is None else _with_residuals(values, found, header, request)
+    for made in tries:
+        restored = of_waves(made, make_grid(m.shape), header)
+        # On another machine a sum may come to a little more or less, and a dtype round it the other way.
+        around = (of_waves(made, make_grid(m.shape), header, by) for by in (-SUMS, SUMS))
+        if all(keeps(m, r, span, request) for r in (restored, *around)):
+            return made, restored
+    return None
+
+
+def _finer(c: NDArray[np.float64], unit: float, found: Spectrum) -> Iterator[Spectrum]:
+    """Cosines, and in finer steps: what a dtype rounds is not in their error."""
+    yield found
+    for code in range(found.code - 1, max(found.code - ROUNDED_STEPS, 0), -1):
+        yield spectrum_fit.at(c, unit, code)
+
+
+def _with_residuals(
+    values: NDArray[np.float64], base: Spectrum, header: Header, request: Request
+) -> Iterator[Corrected]:
+    """Cosines and what they miss of a map, in steps of twice the bound and finer."""
+    unit = header.unit or 0.0
+    off = values - spectrum.draw(base, spectrum.step(unit, base.code), header.offset)
+    for code in _codes(0.0, header, request):
+        q = residual.quantise(off, residual.step(unit, code))
+        if q is None:
+            return
+        yield Corrected(base, Integers(q, code))
+
+
 def _on_lattice(
     m: NDArray[Any], span: float, header: Header, request: Request
 ) -> tuple[Integers, NDArray[Any]] | None:
@@ -317,7 +423,8 @@ def keeps(m: NDArray[Any], restored: NDArray[Any], span: float, request: Request
     """Whether a map reads back as asked, were every sample off by a drift as well."""
     off = np.abs(m.astype(np.float64) - restored.astype(np.float64))
     if request.max_error is not None:
-        return float(off.max()) + drift <= request.max_error
+        whole = m.dtype.kind in "iu"  # then a drift may take the next integer
+        return float(off.max()) + drift <= (math.floor(request.max_error) if whole else request.max_error)
     rms = float(np.sqrt(np.mean(off**2))) + drift
     return rms <= _rms(span, request)
 

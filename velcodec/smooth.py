@@ -40,7 +40,7 @@ def fresh(coder: int) -> tuple[Any, ...]:
 
 
 @compiled
-def _level(v: int) -> int:
+def level(v: int) -> int:
     """A size on a scale of four levels an octave."""
     if v < 8:
         return v
@@ -85,12 +85,12 @@ def code_smooth(io: Any, buffer: Any, model: Any, weights: Any, q: Any, coder: i
                 guess += (turn * (share >> 8)) >> 8
             base, part = (guess + 8) >> 4, (guess + 8) & 15
             left, up, up_left, up_right = a[r, x - 1], a[r - 1, x], a[r - 1, x - 1], a[r - 1, x + 1]
-            rough = _level(
+            rough = level(
                 (4 * abs(off[r, x - 1]) + 4 * abs(off[r - 1, x])
                  + 2 * abs(off[r - 1, x - 1]) + 2 * abs(off[r - 1, x + 1])
                  + abs(off[r, x - 2]) + abs(off[r - 2, x]) + 8) // 7
             )  # fmt: skip
-            steep = _level(abs(left - up_left) + abs(up - up_left) + abs(up - up_right))
+            steep = level(abs(left - up_left) + abs(up - up_left) + abs(up - up_right))
             second, speed = np.int64(-1), SPEED_1
             if coder == 1:
                 h[0] = blend(1, rough)
@@ -150,7 +150,7 @@ def _contexts(
     left, up_left = _beside(a[r, x - 1] << 4, guess), _beside(a[r - 1, x - 1] << 4, guess)
     up, up_right = _beside(a[r - 1, x] << 4, guess), _beside(a[r - 1, x + 1] << 4, guess)
     up2 = _beside(a[r - 2, x] << 4, guess)
-    h[at] = blend(blend(blend(4, _level(abs(o_left))), _level(abs(o_up))), _level(abs(o_up_right)) // 2)
+    h[at] = blend(blend(blend(4, level(abs(o_left))), level(abs(o_up))), level(abs(o_up_right)) // 2)
     h[at + 1] = blend(blend(blend(5, left), up), rough // 3)
     h[at + 2] = blend(blend(blend(blend(6, clip(o_left, 3)), clip(o_up, 3)), part // 4), rough // 3)
     h[at + 3] = blend(blend(7, steep), min(r - PAD, 31) // 4)
@@ -168,7 +168,7 @@ def _contexts_of_guesses(
     for k in range(GUESSES):
         spread += abs(guesses[k] - guess)
     h[7] = blend(blend(blend(12, clip((mean - guess) // 4, 24) // 2), part // 4), clip(off[r, x - 1], 2))
-    h[8] = blend(blend(13, _level(spread // 16)), rough // 2)
+    h[8] = blend(blend(13, level(spread // 16)), rough // 2)
     h[9] = blend(blend(14, _beside(guesses[1], guess)), _beside(guesses[2], guess))
     h[10] = blend(blend(15, _beside(guesses[3], guess)), _beside(guesses[4], guess))
 

@@ -145,6 +145,8 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
         "adaptive-kinds": ("siren", np.tile(few, (8, 1, 1)), {"lossless": True}),
         "edges": ("siren", maps, {"max_error": 10.0, "effort": 0}),
         "smooth": ("siren", style, {"max_error": 0.5, "effort": 0}),
+        "cosines": ("siren", np.concatenate([styles, styles[:, ::-1]]), {"psnr": 38.0, "effort": 0}),
+        "cosines-residual": ("siren", np.rint(styles[:2]).astype(">i2"), {"max_error": 12.0, "effort": 3}),
         "smooth-exact": ("siren", style, {"lossless": True}),
         "residual": ("siren", style, {"max_error": 100.0, "effort": 2}),
         "tiles-of-latents": ("warp", wide, {"latent_only": True, "effort": 0}),
@@ -168,7 +170,7 @@ def archive_of(files: dict[str, Any], path: Path, options: dict[str, Any]) -> No
 @contextmanager
 def residual_alone() -> Iterator[None]:
     """With these codebooks a latent and a residual are never the cheapest: take the other modes away."""
-    names = ("as_layers", "as_soft", "as_quantised", "as_zstd")
+    names = ("as_layers", "as_soft", "as_quantised", "as_cosines", "as_zstd")
     kept = {name: getattr(modes, name) for name in names}
     for name in names:
         setattr(modes, name, lambda maps, *rest, **more: modes.nothing(len(maps)))
