@@ -155,6 +155,21 @@ def test_one_row_a_window_and_another_grid() -> None:
     assert (psnr(fine, double) > psnr(fine, linear)).all()
 
 
+def test_a_field_of_cosines_and_its_slopes() -> None:
+    maps = synth.generate("Style_A", 4, 70, seed=81)
+    archive = compressed(maps, psnr=46.0, effort=0)
+    assert set(archive.quality.mode) == {"cosines"}
+    field, at = archive.field(3), centres(70)
+    points = np.stack(np.meshgrid(at, at), -1).reshape(-1, 2)
+    values, slopes = field(points, gradient=True)
+    np.testing.assert_allclose(values.reshape(70, 70), archive[3], rtol=1e-6)
+    inside = (values > archive.header.low + 1) & (values < archive.header.high - 1)
+    for axis in (0, 1):
+        step = np.eye(2)[axis] * 1e-5
+        found = (np.asarray(field(points + step)) - np.asarray(field(points - step))) / 2e-5
+        np.testing.assert_allclose(slopes[inside, axis], found[inside], rtol=1e-4, atol=0.1)
+
+
 def test_maps_that_are_no_textures_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
     real = spectrum_fit.coarsest

@@ -86,7 +86,7 @@ MAY = {
         "codebook", "cosine_tables", "decoders", "faulted_tables", "layered_tables", "prior", "tables",
         "told_tables",
     },
-    "field": {"codebook", "errors", "header"},
+    "field": {"codebook", "errors", "header", "spectrum"},
     "decoder": {
         "blocks", "codebook", "container", "device", "entropy", "errors", "exact", "grid", "header", "interfaces",
         "layers", "pixels", "quantise", "residual", "soft", "spectrum", "spectrum_coder", "synthesis",
@@ -103,7 +103,7 @@ MAY = {
     },
     "archive": {
         "codebook", "container", "decoder", "device", "errors", "field", "footer", "grid", "header", "manifest",
-        "kept", "places", "residual", "stored", "summary",
+        "kept", "places", "residual", "spectrum", "stored", "summary",
     },
     "latent_path": {"archive", "decoders", "device", "errors", "grid", "synthesis"},
     "writer": {

@@ -20,7 +20,7 @@ from .codebook import Codebook, from_bytes, load_codebook, resolve
 from .decoder import Records, decode_records, has_latent, read_records
 from .device import check_device, resolve_device, side_by_side
 from .errors import CodebookError, DataError, FormatError, UsageError
-from .field import Field, of_latent, of_samples
+from .field import Field, of_latent, of_samples, of_waves
 from .footer import Entry
 from .grid import Grid, Window, make_grid, resample
 from .header import Header
@@ -28,6 +28,7 @@ from .kept import Kept
 from .manifest import Source
 from .places import Place, stored_at
 from .residual import cast
+from .spectrum import Spectrum
 from .stored import Stored
 from .summary import Looked, Quality
 
@@ -330,11 +331,15 @@ class Archive:
         return out
 
     def field(self, index: int) -> Field:
-        """Map `index` as a continuous function of position: its latent's, or its samples joined bilinearly."""
+        """Map `index` as a continuous function of position: its latent's, its cosines', or its samples joined."""
         row = self._row(index)
         if len(self.header.layout) == 1:
             ((entry, _),) = self.stored.by_block([row])
             kind = int(self._records(entry, entry.first).kinds[row - entry.first])
+            if kind == container.KIND_COSINES:
+                stored = self._records(entry, row).stored[row - entry.first]
+                assert isinstance(stored, Spectrum)
+                return Field(of_waves(stored, self.header), self.header)
             if has_latent(kind) and kind < container.KIND_RESIDUAL:
                 where = resolve_device(self._device)
                 return Field(

@@ -1,4 +1,4 @@
-"""One map as a continuous function of position: what its latent decodes to, or its samples joined bilinearly."""
+"""One map as a continuous function of position: its latent's, its cosines, or its samples joined bilinearly."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from . import spectrum
 from .codebook import Codebook
 from .errors import UsageError
 from .header import Header
+from .spectrum import Spectrum
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +77,12 @@ def of_latent(
         return values, slope.cpu().numpy().astype(np.float64) * header.scale
 
     return evaluate
+
+
+def of_waves(stored: Spectrum, header: Header) -> Evaluate:
+    """What cosines come to, with their own derivatives."""
+    step = spectrum.step(header.unit or 0.0, stored.code)
+    return lambda at, gradient: spectrum.sample(stored, step, header.offset, at)
 
 
 def of_samples(samples: NDArray[Any]) -> Evaluate:

@@ -59,8 +59,31 @@ def draw_at(
     return drawn
 
 
+def sample(
+    stored: Spectrum, step: float, offset: float, points: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Values (P,) at points (P, 2) given as (x, z) in [-1, 1]^2, and their slopes (P, 2)."""
+    (height, width), (x, z) = stored.whole.shape, points.T
+    rows, columns = np.flatnonzero(stored.whole.any(1)), np.flatnonzero(stored.whole.any(0))
+    own = step * stored.whole[np.ix_(rows, columns)]
+    down, across = _waves(z, rows, height), _waves(x, columns, width)
+    along = np.sum((down @ own) * _slopes(x, columns, width), 1)
+    deeper = np.sum((_slopes(z, rows, height) @ own) * across, 1)
+    return offset + np.sum((down @ own) * across, 1), np.stack([along, deeper], 1)
+
+
 def _waves(at: NDArray[np.float64], numbers: NDArray[np.int64], count: int) -> NDArray[np.float64]:
     """Some of the waves (n,) along an axis of so many cells, at places (m,) in [-1, 1]: (m, n)."""
-    gain = np.sqrt((1.0 + (numbers > 0)) / count)
-    waves: NDArray[np.float64] = gain * np.cos(np.pi / 2 * numbers * (at[:, None] + 1))
+    waves: NDArray[np.float64] = _gains(numbers, count) * np.cos(np.pi / 2 * numbers * (at[:, None] + 1))
     return waves
+
+
+def _slopes(at: NDArray[np.float64], numbers: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    """Their derivatives."""
+    turns = np.pi / 2 * numbers
+    slopes: NDArray[np.float64] = -_gains(numbers, count) * turns * np.sin(turns * (at[:, None] + 1))
+    return slopes
+
+
+def _gains(numbers: NDArray[np.int64], count: int) -> NDArray[np.float64]:
+    return np.sqrt((1.0 + (numbers > 0)) / count)
