@@ -192,6 +192,18 @@ def test_maps_that_are_no_textures_are_not_tried(monkeypatch: pytest.MonkeyPatch
     assert len(tried) == 2
 
 
+@pytest.mark.parametrize("scale", [1e-38, 1e-4, 1e34])
+@pytest.mark.parametrize("request_", [{"psnr": 33.0}, {"psnr": 200.0}, {"max_error": 0.01}], ids=str)
+def test_values_of_any_size(scale: float, request_: dict[str, float]) -> None:
+    maps = (synth.generate("Style_A", 2, 70, seed=82).astype(np.float64) * scale).astype(np.float32)
+    asked = {"max_error": max(0.01 * scale * 3000, 1e-40)} if "max_error" in request_ else request_
+    back = compressed(maps, effort=0, **asked).read()
+    if "psnr" in asked:
+        assert (psnr(maps, back) >= asked["psnr"]).all()
+    else:
+        assert np.abs(maps.astype(float) - back).max() <= asked["max_error"]
+
+
 def test_textures_beside_maps_that_are_none() -> None:
     maps = synth.generate("Style_B", 5, 70, seed=9)
     maps[1] = 2000.0

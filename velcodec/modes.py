@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -345,6 +346,8 @@ def _transformed(
     if span <= 0 or not header.unit:
         return None
     values, goal = m.astype(np.float64), rms or _rms(span, request)
+    if not goal > 0:  # of the least numbers that there are
+        return None
     c = spectrum.products(values - header.offset)
     start = spectrum_fit.nearest(header.unit, goal * math.sqrt(12))
     waves = np.count_nonzero(np.abs(c) > spectrum.step(header.unit, start))
@@ -353,7 +356,11 @@ def _transformed(
     found = spectrum_fit.coarsest(c, header.unit, m.size * goal**2)
     if found is None:
         return None
-    tries = _finer(c, header.unit, found) if rms is None else _with_residuals(values, found, header, request)
+    tries: Iterator[Spectrum | Corrected]
+    if rms is None:  # what a dtype rounds is not in the error of cosines
+        tries = chain((found,), spectrum_fit.finer(c, header.unit, found.code, ROUNDED_STEPS))
+    else:
+        tries = _with_residuals(values, found, header, request)
     for made in tries:
         restored = of_waves(made, make_grid(m.shape), header)
         # On another machine a sum may come to a little more or less, and a dtype round it the other way.
@@ -361,13 +368,6 @@ def _transformed(
         if all(keeps(m, r, span, request) for r in (restored, *around)):
             return made, restored
     return None
-
-
-def _finer(c: NDArray[np.float64], unit: float, found: Spectrum) -> Iterator[Spectrum]:
-    """Cosines, and in finer steps: what a dtype rounds is not in their error."""
-    yield found
-    for code in range(found.code - 1, max(found.code - ROUNDED_STEPS, 0), -1):
-        yield spectrum_fit.at(c, unit, code)
 
 
 def _with_residuals(

@@ -6,6 +6,7 @@ quantization of exponential and Laplacian random variables", 1996).
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,13 @@ def coarsest(c: NDArray[np.float64], unit: float, allowed: float) -> Spectrum | 
     return best
 
 
-def at(c: NDArray[np.float64], unit: float, code: int) -> Spectrum:
-    """The integers of products (H, W) at the step of a code, one at which there are some."""
-    q = integers(c, _around(c), spectrum.step(unit, code))
-    assert q is not None
-    return Spectrum(q.astype(np.int64), code)
+def finer(c: NDArray[np.float64], unit: float, code: int, count: int) -> Iterator[Spectrum]:
+    """The integers of products (H, W) at up to so many codes below one, as long as there are any."""
+    for below in range(code - 1, max(code - count, 0) - 1, -1):
+        q = integers(c, _around(c), spectrum.step(unit, below))
+        if q is None:
+            return
+        yield Spectrum(q.astype(np.int64), below)
 
 
 def nearest(unit: float, step: float) -> int:
