@@ -53,7 +53,22 @@ def small_latents(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return data
 
 
-@pytest.mark.parametrize("made", ["small_file", "small_latents"])
+@pytest.fixture(scope="module")
+def small_waves(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive of two maps of cosines with a residual, under 1 KB."""
+    path = tmp_path_factory.mktemp("hostile") / "waves.vlz"
+    velcodec.compress(synth.generate("Style_A", 2, (40, 40), seed=1), path, max_error=150, effort=0)
+    with velcodec.open(path) as archive:
+        assert set(archive.quality.mode) == {"cosines+residual"}
+    data = path.read_bytes()
+    assert len(data) < 1000
+    return data
+
+
+MADE = ["small_file", "small_latents", "small_waves"]
+
+
+@pytest.mark.parametrize("made", MADE)
 def test_every_prefix_raises(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     small_file = request.getfixturevalue(made)
     path = tmp_path / "cut.vlz"
@@ -63,7 +78,7 @@ def test_every_prefix_raises(made: str, request: pytest.FixtureRequest, tmp_path
             read_all(path)
 
 
-@pytest.mark.parametrize("made", ["small_file", "small_latents"])
+@pytest.mark.parametrize("made", MADE)
 def test_every_flipped_bit_raises(made: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     small_file = request.getfixturevalue(made)
     path = tmp_path / "flipped.vlz"
