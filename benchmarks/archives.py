@@ -100,8 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shards", type=int, nargs="+", default=[1, 10, 100])
     parser.add_argument("--effort", type=int, default=0)
-    parser.add_argument("--keep", type=Path, help="a folder that the largest archive and its shards stay in")
+    parser.add_argument(
+        "--keep", type=Path, help="a new folder that the largest archive and its shards stay in"
+    )
     args = parser.parse_args()
+    if args.keep:
+        args.keep.mkdir(parents=True)
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(dir=args.keep) as folder:
         for count in args.shards:

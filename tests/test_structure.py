@@ -168,6 +168,12 @@ def test_imports_point_one_way(path: Path) -> None:
     assert imports(path, "velcodec") <= MAY[path.stem]
 
 
+def test_modes_know_what_their_package_may_and_each_other() -> None:
+    paths = list((ROOT / "velcodec" / "modes").glob("*.py"))
+    for path in paths:
+        assert imports(path, "velcodec") <= MAY["modes"] | {p.stem for p in paths}
+
+
 def test_decoders_know_errors_processors_and_each_other_only() -> None:
     for path in (ROOT / "velcodec" / "decoders").glob("*.py"):
         assert imports(path, "velcodec") <= {

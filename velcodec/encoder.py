@@ -1,6 +1,6 @@
 """Maps -> records: the cheapest mode that meets the request, map by map.
 
-    block of maps -> what each mode offers (modes.py) -> the cheapest kind of each map -> MAPS payload
+    block of maps -> what each mode offers (modes/) -> the cheapest kind of each map -> MAPS payload
 
 What decides is what a reader would see: every offer is decoded from what would be stored, and what must hold of a
 latent is computed with the codebook's drift bound added to its errors.
