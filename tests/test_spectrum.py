@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import velcodec
-from velcodec import container, spectrum, spectrum_coder, spectrum_fit, synth
+from velcodec import container, encoder, modes, spectrum, spectrum_coder, spectrum_fit, synth
 from velcodec.errors import FormatError
 from velcodec.grid import centres, make_grid, resample
 from velcodec.metrics import psnr
@@ -182,7 +182,7 @@ def test_maps_that_are_no_textures_are_not_tried(monkeypatch: pytest.MonkeyPatch
     for family in ("FlatVel_A", "CurveVel_B", "FlatFault_A"):
         compressed(synth.generate(family, 3, 70, seed=5), psnr=35.0, effort=1)
     assert not tried
-    textures = synth.generate("Style_B", 2, 70, seed=5)
+    textures = synth.generate("Style_A", 2, 70, seed=5)
     for request in ({"lossless": True}, {"latent_only": True}):
         compressed(textures, effort=0, **request)
     assert not tried
@@ -190,6 +190,26 @@ def test_maps_that_are_no_textures_are_not_tried(monkeypatch: pytest.MonkeyPatch
     assert len(tried) == 2
     compressed(synth.generate("CurveFault_A", 2, 70, seed=5), max_error=10.0, effort=0)  # too many waves
     assert len(tried) == 2
+
+
+def test_textures_are_not_tried_as_samples_and_other_maps_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+    real = modes.as_quantised
+
+    def noted(maps: modes.Maps, *args: Any, **more: Any) -> modes.Offer:
+        tried.append(len(maps))
+        return real(maps, *args, **more)
+
+    monkeypatch.setattr(modes, "as_quantised", noted)
+    mixed = np.concatenate([synth.generate(f, 3, 70, seed=83) for f in ("Style_A", "CurveFault_B")])
+    few = compressed(mixed, psnr=40.0, effort=0)
+    assert sum(tried) <= 2 * 3  # two models of samples
+    monkeypatch.setattr(encoder, "SURE", 0.0)
+    tried.clear()
+    every = compressed(mixed, psnr=40.0, effort=0)
+    assert sum(tried) > 2 * 3
+    assert list(few.quality.mode) == list(every.quality.mode)
+    np.testing.assert_array_equal(few.read(), every.read())
 
 
 @pytest.mark.parametrize("scale", [1e-38, 1e-4, 1e34])

@@ -25,7 +25,7 @@ MAY = {
     "smooth": {"adaptive", "border", "compiled"},
     "spectrum": {"grid"},
     "spectrum_coder": {"adaptive", "border", "compiled", "smooth", "spectrum"},
-    "spectrum_fit": {"border", "spectrum"},
+    "spectrum_fit": {"border", "compiled", "spectrum"},
     "parts": {"adaptive", "border", "compiled"},
     "pixels": {"adaptive", "border", "edges", "parts", "smooth"},
     "layer_models": {"adaptive", "compiled"},

@@ -28,6 +28,7 @@ QUICK = 2  # effort up to which time counts more than some bytes
 CHEAP_QUICK = 0.015  # CHEAP at those efforts
 SMOOTH_LEEWAY = 0.985  # there, of the bytes of "smooth", which is read in half the time that "edges" takes
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
+SURE = 0.72  # of what a texture takes as samples, by its residuals' histograms, that cosines take less than
 SOFT_ENOUGH = 3  # effort up to which soft layers are not tried as latents: that takes much longer
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
 WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
@@ -82,11 +83,14 @@ def encode_block(
         rough = best.bytes > 10 * TEXTURED * area
         ways += _try_shared(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
     else:
+        open_to_latents = finite & dear
+        if header.cosines and request.max_error is None and request.effort <= SOFT_ENOUGH:
+            dear &= ~_take_textures(best, maps, finite & dear, header, request)
         _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
         if request.max_error is None and header.tile is None:
             uneven = dear & finite & ~np.isin(best.kinds, LAYERED_KINDS)
             _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
-        rough = finite & (best.bytes > TEXTURED * area)
+        rough = finite & (best.bytes > TEXTURED * area) & ~np.isin(best.kinds, COSINE_KINDS)
         leeway = SMOOTH_LEEWAY if quick else 1.0
         ways += _try_shared(
             best,
@@ -99,9 +103,11 @@ def encode_block(
             if request.effort > SOFT_ENOUGH:
                 exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
             ways.append(modes.copied(best))
-            _try_latents(best, maps, finite & dear & ~exact_layers, header, request, codebook, device)
+            ways += _try_latents(
+                best, maps, open_to_latents & ~exact_layers, header, request, codebook, device
+            )
         if header.cosines:
-            textured = finite & dear & np.isin(best.kinds, _textures(codebook))
+            textured = finite & dear & np.isin(best.kinds, _textures(codebook))  # those not taken as such
             than = best.bytes[textured]
             ways += _try_shared(
                 best, maps, textured, lambda some: modes.as_cosines(some, header, request, than)
@@ -150,6 +156,24 @@ def _try_shared(
     return [before]
 
 
+def _take_textures(
+    best: Offer, maps: Maps, where: NDArray[np.bool_], header: Header, request: Request
+) -> NDArray[np.bool_]:
+    """Take cosines for maps (n,) that seem to take so many more bytes as samples that those need not be tried."""
+    rows = np.flatnonzero(where).tolist()
+    if not rows:
+        return where
+    most = SURE * modes.textured(maps.some(rows), header, request)
+    rows, most = [row for row, of_row in zip(rows, most, strict=True) if of_row], most[most > 0]
+    sure = np.zeros(len(maps), bool)
+    if rows:
+        offer = modes.as_cosines(maps.some(rows), header, request, most)
+        offer.bytes[offer.bytes >= most] = np.inf
+        modes.take(best, offer, rows)
+        sure[rows] = np.isfinite(offer.bytes)
+    return sure
+
+
 def _try_latents(
     best: Offer,
     maps: Maps,
@@ -158,8 +182,12 @@ def _try_latents(
     request: Request,
     codebook: Codebook,
     device: torch.device,
-) -> None:
-    """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay."""
+) -> list[Offer]:
+    """Latents, alone or with a residual, for maps that take more bytes without: searched for where it may pay.
+
+    Where cosines stay the cheapest for some maps that latents keep, also latents for all of those.
+    """
+    alone = modes.nothing(len(maps))
     drift = codebook.drift * abs(header.scale)
     settled = _textures(codebook)  # a search changes nothing of cosines
     for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
@@ -170,6 +198,7 @@ def _try_latents(
                 latents = modes.fitted(own, header, request, codebook, device, effort, best.bytes[rows])
             offer = modes.as_latents(own, latents, header, request, drift)
             modes.take(best, offer, rows)
+            modes.take(alone, offer, rows)
             left = np.flatnonzero(latents.bytes < WORTH * best.bytes[rows]).tolist()
             if request.latent == "entropy" and left:
                 part = modes.as_corrected(own.some(left), latents.some(left), header, request, drift)
@@ -185,6 +214,12 @@ def _try_latents(
             if not rows:
                 break
             own = maps.some(rows)
+    alone.bytes[~np.isin(best.kinds, COSINE_KINDS)] = np.inf
+    if not np.isfinite(alone.bytes).any():
+        return []
+    every = modes.copied(best)
+    modes.take(every, alone, range(len(maps)), all_of_it=True)
+    return [every]
 
 
 def _textures(codebook: Codebook) -> list[int]:

@@ -7,12 +7,14 @@ quantization of exponential and Laplacian random variables", 1996).
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import spectrum
 from .border import LIMIT
+from .compiled import compiled
 from .spectrum import Spectrum
 
 PRICE = 0.16  # of a bit, in squared steps
@@ -55,22 +57,30 @@ def nearest(unit: float, step: float) -> int:
 
 def integers(c: NDArray[np.float64], around: NDArray[np.float64], step: float) -> NDArray[np.float64] | None:
     """Integers (H, W) of products in steps, whole numbers; None where one is too large to be coded."""
-    size = np.abs(c) / step
-    if not size.max() < LIMIT - 1:
+    if not np.abs(c).max() / step < LIMIT - 1:
         return None
-    spread = around / step + LEAST
-    zero = -np.log2(-np.expm1(-0.5 / spread))  # bits
-    first = 1 + 0.5 / (spread * np.log(2)) - np.log2(-np.expm1(-1 / spread))
-    more = 1 / (spread * np.log(2))
+    return _cheapest(c, around, step)
 
-    def cost(k: NDArray[np.float64]) -> NDArray[np.float64]:
-        return (size - k) ** 2 + PRICE * np.where(k == 0, zero, first + (k - 1) * more)
 
-    near = np.floor(size + 0.5)
-    less, none = np.maximum(near - 1, 0), np.zeros_like(near)
-    best = np.where(cost(less) < cost(near), less, near)
-    found: NDArray[np.float64] = np.copysign(np.where(cost(none) < cost(best), none, best), c)
-    return found
+@compiled
+def _cheapest(c: Any, around: Any, step: float) -> Any:
+    out = np.zeros(c.shape)
+    for i in range(c.shape[0]):
+        for j in range(c.shape[1]):
+            size = abs(c[i, j]) / step
+            near = np.floor(size + 0.5)
+            if near == 0:
+                continue
+            spread = around[i, j] / step + LEAST
+            more = 1 / (spread * np.log(2.0))  # bits
+            first = 1 + 0.5 * more - np.log2(-np.expm1(-1 / spread))
+            best, least = 0.0, size**2 - PRICE * np.log2(-np.expm1(-0.5 / spread))
+            for k in (near - 1, near):
+                cost = (size - k) ** 2 + PRICE * (first + (k - 1) * more)
+                if k > 0 and cost < least:
+                    best, least = k, cost
+            out[i, j] = np.copysign(best, c[i, j])
+    return out
 
 
 def _around(c: NDArray[np.float64]) -> NDArray[np.float64]:

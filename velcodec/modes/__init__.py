@@ -5,7 +5,7 @@ from .cosines import as_cosines
 from .latents import Latents, as_corrected, as_latents, fitted
 from .layered import as_layers, as_layers_in_steps, as_soft, encode_layers
 from .offer import Maps, Offer, copied, nothing, of, take
-from .samples import as_exact, as_quantised, as_zstd
+from .samples import as_exact, as_quantised, as_zstd, textured
 
 __all__ = [
     "Latents",
@@ -27,4 +27,5 @@ __all__ = [
     "nothing",
     "of",
     "take",
+    "textured",
 ]

@@ -14,6 +14,10 @@ from ..request import Request
 from .asked import allowed_rms, codes, keeps, quality
 from .offer import Maps, Offer, nothing, of
 
+WIDEST = 63  # integers of a histogram that are counted each by itself
+SIZES = 8  # of the residuals around: 0, 1, 2 to 3, 4 to 7 ...
+LIKE_ALL = 0.88  # of the bits with one histogram: with one for each size, textures take more
+
 
 def as_exact(maps: Maps, header: Header, smooth: bool) -> Offer:
     """Integers and binary fractions, bit for bit, under one of the two models of pixels.py."""
@@ -35,6 +39,47 @@ def as_quantised(maps: Maps, header: Header, request: Request, smooth: bool) -> 
         if f is not None:
             out.psnr[i], out.error[i] = quality(m, f[1], maps.spans[i])
     return out
+
+
+def textured(maps: Maps, header: Header, request: Request) -> NDArray[np.float64]:
+    """About the bytes (n,) that maps which look like textures take as multiples of a step; 0 for those that do not.
+
+    Their residuals after prediction as bits of a histogram (Weinberger et al., "The LOCO-I lossless image compression
+    algorithm", 2000): of a texture one for all of them needs little more than one for each size of those around.
+    """
+    out = np.zeros(len(maps))
+    for i, (m, span) in enumerate(zip(maps.samples, maps.spans.tolist(), strict=True)):
+        found = on_lattice(m, span, header, request)
+        if found is None or min(m.shape) < 2:
+            continue
+        off = _unpredicted(found[0].whole)
+        size = np.pad(np.abs(off), ((1, 0), (1, 1)))
+        around = np.frexp((size[1:, :-2] + size[:-1, 1:-1] + size[:-1, 2:]).astype(np.float64))[1]
+        apart = _histogram_bits(np.minimum(around, SIZES - 1), off)
+        if apart > LIKE_ALL * _histogram_bits(np.zeros_like(off), off):
+            out[i] = apart / 8
+    return out
+
+
+def _unpredicted(q: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Integers (H, W) less the median of those to the left, above, and of the plane through these."""
+    left = np.pad(q[:, :-1], ((0, 0), (1, 0)), mode="edge")
+    above = np.pad(q[:-1], ((1, 0), (0, 0)), mode="edge")
+    corner = np.pad(q[:-1, :-1], ((1, 0), (1, 0)), mode="edge")
+    low, high = np.minimum(left, above), np.maximum(left, above)
+    found: NDArray[np.int64] = q - np.clip(left + above - corner, low, high)
+    return found
+
+
+def _histogram_bits(classes: NDArray[Any], values: NDArray[np.int64]) -> float:
+    """Bits of integers (H, W) by a histogram for each class."""
+    near = np.clip(values, -WIDEST, WIDEST) + WIDEST
+    width = 2 * WIDEST + 1
+    counts = np.bincount((classes * width + near).ravel(), minlength=SIZES * width).reshape(-1, width)
+    of_class = counts.sum(axis=1, keepdims=True)
+    bits = float((counts * np.log2(np.maximum(of_class, 1) / np.maximum(counts, 1))).sum())
+    far = np.abs(values[np.abs(values) >= WIDEST])
+    return bits + float((2 * np.log2(far / WIDEST + 1) + 1).sum())
 
 
 def as_zstd(maps: Maps, than: NDArray[np.float64]) -> Offer:
