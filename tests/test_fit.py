@@ -1,12 +1,16 @@
 """The latent search: it helps, more effort helps more, and its choice of tables is the cheapest."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
 import velcodec
+from velcodec import fit as fitting
 from velcodec import synth
+from velcodec.aim import Aim, Found
 from velcodec.codebook import Codebook
 from velcodec.fit import STEPS, Fit, fit_latents, table_groups
 from velcodec.grid import make_grid
@@ -128,3 +132,34 @@ def test_maps_unlike_those_that_tables_were_counted_on(book: Codebook) -> None:
     q, _, _ = before.rounded(book.closed)
     for n, t in zip(q, before.table, strict=True):
         assert (n >= book.prior.low[t]).all() and (n <= book.prior.high(int(t))).all()
+
+
+def test_the_cost_of_what_reaches_a_psnr_tells_one_bit_from_another() -> None:
+    aim = Aim(0.0005, torch.full((3,), 30.0))
+    bits = torch.tensor([400.0, 401.0, 300.0])
+    cost = aim.cost(torch.log(torch.tensor([5e-4, 5e-4, 2e-3])), bits)
+    assert cost[0] < cost[1] < cost[2]
+    told = aim.bits(cost)
+    assert (told[:2] - bits[:2]).abs().max() < 0.5
+    assert told[2] == float("inf")
+
+
+def test_latents_that_take_more_than_something_else_are_not_drawn(
+    book: Codebook, maps: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    real = fitting.measured
+
+    def noted(v: torch.Tensor, z: torch.Tensor, table: torch.Tensor, book: Codebook, every: int = 1) -> Found:
+        drawn.append(len(v) if every == 1 else 0)
+        return real(v, z, table, book, every)
+
+    monkeypatch.setattr(fitting, "measured", noted)
+    asked: dict[str, Any] = {"psnr": np.full(len(maps), 33.0)}
+    some = fit_latents(maps, book, CPU, 0, **asked, most=np.full(len(maps), 9.0))
+    few = sum(drawn)
+    drawn.clear()
+    every = fit_latents(maps, book, CPU, 0, **asked)
+    assert few < sum(drawn) / 4
+    cheap = every.rounded(book)[2] < 9
+    np.testing.assert_array_equal(some.rounded(book)[0][cheap], every.rounded(book)[0][cheap])

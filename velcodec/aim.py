@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 FLOOR = 1e-5  # NMSE (50 dB) below which, as in training, bits weigh more than what they still gain
-FORTUNE = 1e6  # nats
+FORTUNE = 1e3  # nats: more than any latent costs, and few enough for float32 to tell a bit from another
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class Aim:
     def rival(self, cost: Tensor) -> Tensor:
         """What the next latents are to cost less than (B,), where those so far cost that."""
         return cost if self.most is None else torch.minimum(cost, self.rate * self.most - FORTUNE)
+
+    def bits(self, cost: Tensor) -> Tensor:
+        """The bits (B,) of latents that reach the PSNR asked for and cost that; infinite where they do not."""
+        return torch.where(cost < -FORTUNE / 2, (cost + FORTUNE) / self.rate, math.inf)
 
 
 @dataclass(frozen=True)

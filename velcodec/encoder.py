@@ -192,14 +192,16 @@ def _try_latents(
     settled = _textures(codebook)  # a search changes nothing of cosines
     for rows in _by_shape(maps, np.flatnonzero(where & (best.bytes > LATENT_BYTES)).tolist()):
         own = maps.some(rows)
-        latents = modes.fitted(own, header, request, codebook, device, 0)
+        most = None if request.effort else best.bytes[rows]  # a search may come down from more
+        latents = modes.fitted(own, header, request, codebook, device, 0, most)
         for effort in dict.fromkeys((0, request.effort)):
             if effort:
                 latents = modes.fitted(own, header, request, codebook, device, effort, best.bytes[rows])
             offer = modes.as_latents(own, latents, header, request, drift)
             modes.take(best, offer, rows)
             modes.take(alone, offer, rows)
-            left = np.flatnonzero(latents.bytes < WORTH * best.bytes[rows]).tolist()
+            samples = ~np.isin(best.kinds[rows], COSINE_KINDS)  # a residual does not win over cosines
+            left = np.flatnonzero(samples & (latents.bytes < WORTH * best.bytes[rows])).tolist()
             if request.latent == "entropy" and left:
                 part = modes.as_corrected(own.some(left), latents.some(left), header, request, drift)
                 modes.take(best, part, [rows[i] for i in left])

@@ -128,7 +128,7 @@ def _fit_batch(v: Tensor, codebook: Codebook, steps: int, aim: Aim) -> tuple[Ten
     if not codebook.is_choice:
         groups = _groups_for(codebook, aim)
         z = _start(v, codebook)
-        table = _coarsest(v, z, codebook, groups, aim)
+        table = _coarsest(v, z, codebook, groups, aim, torch.full((len(v),), math.inf, device=v.device))
         return _searched(v, z, table, codebook, groups, steps, aim) if steps else (z, table)
     found = Found.nothing(len(v), codebook.latent, v.device)
     left = torch.arange(len(v), device=v.device)
@@ -188,9 +188,13 @@ def _drawn_and_smooth(
     """Latents for the network and for the cosines; neither is looked for where it cannot win, over a rival's cost."""
     groups = _groups_for(codebook, aim)
     z = _start(v, codebook)
-    table = _coarsest(v, z, codebook, groups, aim)
-    drawn = measured(v, z, table, codebook, 1 if steps or aim.psnr is not None else GLIMPSE)
-    smooth = Found.nothing(len(v), codebook.latent, v.device)
+    most = torch.full_like(rival, math.inf) if steps or aim.psnr is None else aim.bits(rival)
+    table = _coarsest(v, z, codebook, groups, aim, most)
+    drawn, smooth = (Found.nothing(len(v), codebook.latent, v.device) for _ in range(2))
+    rows = torch.nonzero(_bits(z, table, codebook) < most)[:, 0]
+    if len(rows):
+        every = 1 if steps or aim.psnr is not None else GLIMPSE
+        drawn.take(measured(v[rows], z[rows], table[rows], codebook, every), rows, aim)
     if codebook.smooth_tables:
         least = torch.minimum(rival, drawn.cost(aim))
         rows = torch.nonzero(cosine_fit.least_cost(v, codebook, aim) < least)[:, 0]
@@ -237,8 +241,13 @@ def _groups_for(codebook: Codebook, aim: Aim) -> list[list[int]]:
     return [group for group in groups if codebook.prior.step[group[0]] <= codebook.usual_step]
 
 
-def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], aim: Aim) -> Tensor:
-    """Table sets (B,) of the coarsest step that keeps a PSNR, or of the finest; of the first step without one."""
+def _coarsest(
+    v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]], aim: Aim, most: Tensor
+) -> Tensor:
+    """Table sets (B,) of the coarsest step that keeps a PSNR, or of the finest; of the first step without one.
+
+    None that take `most` bits (B,) or more are drawn.
+    """
     if aim.psnr is None:
         return _cheapest(z, codebook, groups[0])
     table = _cheapest(z, codebook, groups[-1])
@@ -249,6 +258,8 @@ def _coarsest(v: Tensor, z: Tensor, codebook: Codebook, groups: list[list[int]],
         if not len(short):
             break
         tables = _cheapest(z[short], codebook, group)
+        few = _bits(z[short], tables, codebook) < most[short]
+        short, tables = short[few], tables[few]
         reached = measured(v[short], z[short], tables, codebook).log_nmse <= goal[short]
         table[short[reached]] = tables[reached]
         short = short[~reached]
@@ -316,6 +327,13 @@ def _start(v: Tensor, codebook: Codebook) -> Tensor:
         return z
     first = 1  # number 0 of a choice decoder is not the network's, nor are those past what it takes
     return F.pad(z, (first, codebook.latent - first - z.shape[1]))
+
+
+def _bits(z: Tensor, table: Tensor, codebook: Codebook) -> Tensor:
+    """Bits (B,) of latents (B, D) once rounded."""
+    with torch.no_grad():
+        step = torch.from_numpy(codebook.prior.step).to(z.device)[table][:, None]
+        return codebook.prior.bits(torch.round(z / step), table).sum(1)
 
 
 def _cheapest(z: Tensor, codebook: Codebook, tables: list[int]) -> Tensor:

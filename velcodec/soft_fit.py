@@ -24,6 +24,8 @@ REACH = 8.0  # cells from a sample to the layers that it may be of
 SWEEPS = 12  # over all interfaces and columns
 NEAR = 4  # columns from one that moves to the last whose best depth that may change
 PRICES = (0.3, 0.1, 0.03, 0.01, 0.004, 0.0015)  # of a bit, as shares of the squared error that is allowed
+LONGEST = 1024  # steps of a course whose bits are told apart
+COURSE_BITS = np.append(0.25, 2.0 + 2.0 * np.log2(np.arange(1, LONGEST + 1)))
 SLOW = 3  # place in PRICES of one that says that finer parts may take fewer bits
 
 
@@ -63,8 +65,10 @@ def _in_order(values: NDArray[Any], labels: NDArray[Any]) -> Layered | None:
 def _common_order(labels: NDArray[Any]) -> NDArray[np.int64] | None:
     """A short order of labels (H, W), some perhaps more than once, of which every column has a part; None: too long."""
     seen: dict[tuple[int, ...], int] = {}
-    for column in labels.T:
-        runs = tuple(column[np.append(True, np.diff(column) != 0)].tolist())
+    begins = np.ones(labels.shape, bool)
+    begins[1:] = labels[1:] != labels[:-1]
+    for column, first in zip(labels.T, begins.T, strict=True):
+        runs = tuple(column[first].tolist())
         seen[runs] = seen.get(runs, 0) + 1
     order: list[int] = []
     for runs in sorted(seen, key=lambda runs: (-seen[runs], runs)):
@@ -203,10 +207,10 @@ def _shares(width: int, parts: int) -> NDArray[np.float64]:
     return np.ascontiguousarray(native(np.eye(width * parts), parts).T)
 
 
-@compiled
+@inlined
 def _course_bits(step: int) -> float:
     """About the bits of an interface that goes elsewhere than thought."""
-    return 0.25 if step == 0 else 2.0 + 2.0 * np.log2(abs(step))
+    return COURSE_BITS[min(abs(step), LONGEST)]
 
 
 @inlined
