@@ -1,10 +1,12 @@
 """The archive as a sequence of arrays, on other grids, and as continuous fields."""
 
+import io
 import multiprocessing
 import pickle
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +66,7 @@ def test_masks_choose_maps_and_what_says_nothing_is_refused(archive: Archive) ->
 
 def test_blocks_are_kept_up_to_a_size(archive: Archive) -> None:
     """Those used last, and the one in use whatever it takes."""
-    size = archive._records(archive.stored.footer.entries[0], 1).nbytes
+    size = archive._records(archive.stored.footer.entries[0], [1]).nbytes
     with velcodec.open(archive.name, keep=2 * size) as few, velcodec.open(archive.name, keep=0) as one:
         for row in (0, 2, 4):
             few[row], one[row]
@@ -277,3 +279,38 @@ def test_overhead_is_small(compressed: Compressed) -> None:
             latents += len(block.entropy)
         assert path.stat().st_size - latents <= 4 * 500
     assert compressed(maps[:, None], latent_only=True, latent="fp16").stat().st_size <= (512 + 24) * 500
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [{"psnr": 35.0, "effort": 1}, {"max_error": 20.0, "effort": 1}, {"lossless": True}],
+    ids=["psnr", "bound", "lossless"],
+)
+def test_maps_of_a_mixed_block_are_read_by_themselves_as_they_are_together(
+    request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    families = ("CurveVel_A", "Style_A", "FlatFault_B", "CurveFault_A", "Style_B")
+    maps = np.concatenate([synth.generate(family, 2, 70, seed=91) for family in families])
+    maps = maps[np.random.default_rng(0).permutation(len(maps))]
+    if "psnr" not in request_:
+        maps[4, 3, 3] = np.nan
+    file = io.BytesIO()
+    velcodec.compress(maps, file, **request_)
+    with velcodec.open(io.BytesIO(file.getvalue())) as archive:
+        together, modes = archive.read(), np.array(archive.quality.mode)
+    assert len(set(modes.tolist())) > 1
+    drift = 0.0 if "lossless" in request_ else 0.2  # of latents, by how many are drawn at a time
+    calls: list[int] = []
+    real = decoder.pixels.decode
+    monkeypatch.setattr(decoder.pixels, "decode", lambda *a, **k: (calls.append(1), real(*a, **k))[1])
+    for rows in [[i] for i in range(len(maps))] + [[0, 7], [9, 2], [5, 5]]:
+        with velcodec.open(io.BytesIO(file.getvalue()), keep=0) as archive:
+            np.testing.assert_allclose(archive.read(rows), together[rows], rtol=0, atol=drift)
+    with velcodec.open(io.BytesIO(file.getvalue())) as archive:
+        for row in (3, 9, 0, 3, 5):  # kept in part, then whole
+            np.testing.assert_allclose(archive[row], together[row], rtol=0, atol=drift)
+    if (layered := np.flatnonzero(modes == "layered")).size:
+        with velcodec.open(io.BytesIO(file.getvalue()), keep=0) as archive:
+            calls.clear()
+            archive.read([int(layered[-1])])
+            assert not calls

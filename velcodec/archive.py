@@ -250,7 +250,7 @@ class Archive:
 
     def _decoded(self, entry: Entry, rows: list[int], grid: Grid, where: str) -> NDArray[Any]:
         """Some maps of a block on a grid, (n, H', W')."""
-        records = self._records(entry, entry.first + max(rows))
+        records = self._records(entry, rows)
         wanted = [(row, grid) for row in rows]
         return np.stack(decode_records(records, wanted, self.header, self._codebook, where))
 
@@ -287,9 +287,10 @@ class Archive:
         for entry, places in self.stored.by_block(list(parts)):
             chosen = [list(parts)[p] for p in places]
             wanted = [(record - entry.first, parts[record].grid) for record in chosen]
+            records = self._records(entry, [row for row, _ in wanted])
             for record, v in zip(
                 chosen,
-                decode_records(self._records(entry, max(chosen)), wanted, self.header, self._codebook, where),
+                decode_records(records, wanted, self.header, self._codebook, where),
                 strict=True,
             ):
                 part = parts[record]
@@ -327,7 +328,8 @@ class Archive:
         rows = self._rows(maps)
         out = np.empty((len(rows), self.header.latent), dtype=np.float32)
         for entry, places in self.stored.by_block(rows):
-            out[places] = self._records(entry, entry.first).latents[[rows[p] - entry.first for p in places]]
+            own = [rows[p] - entry.first for p in places]
+            out[places] = self._records(entry, own).latents[own]
         return out
 
     def field(self, index: int) -> Field:
@@ -335,9 +337,10 @@ class Archive:
         row = self._row(index)
         if len(self.header.layout) == 1:
             ((entry, _),) = self.stored.by_block([row])
-            kind = int(self._records(entry, entry.first).kinds[row - entry.first])
+            records = self._records(entry, [row - entry.first])
+            kind = int(records.kinds[row - entry.first])
             if kind == container.KIND_COSINES:
-                stored = self._records(entry, row).stored[row - entry.first]
+                stored = records.stored[row - entry.first]
                 assert isinstance(stored, Spectrum)
                 return Field(of_waves(stored, self.header), self.header)
             if has_latent(kind) and kind < container.KIND_RESIDUAL:
@@ -381,26 +384,24 @@ class Archive:
             )
         return [self._row(int(i)) for i in chosen]
 
-    def _parse(self, entry: Entry, until: int | None = None) -> Records:
+    def _parse(self, entry: Entry, wanted: Sequence[int] | None = None) -> Records:
         payload = self.stored.payload(entry)
         needs = any(has_latent(int(k)) for k in self.stored.kinds(payload, entry))
         layout = self.header.layout
         shapes = [layout.shape((entry.first + i) % len(layout)) for i in range(entry.count)]
         with self.stored.naming():
-            return read_records(payload, shapes, self.header, self.codebook if needs else None, until)
+            return read_records(payload, shapes, self.header, self.codebook if needs else None, wanted)
 
-    def _records(self, entry: Entry, last: int) -> Records:
-        """A block, read at least as far as to record `last`; those used last are kept.
+    def _records(self, entry: Entry, rows: Sequence[int]) -> Records:
+        """A block, some rows of it read at least; blocks used last are kept.
 
-        The first time it is read that far and no further, the second time whole.
+        The first time each of its streams is read as far as these rows need it and no further, the second time whole.
         """
-        wanted = last - entry.first + 1
         with self._lock:
             records: Records | None = self._kept.get(entry.first)
-        if (
-            records is None or records.until < wanted
-        ):  # the lock is for what is kept: threads parse side by side
-            records = self._parse(entry, wanted if records is None else None)
+        if records is None or not records.read[list(rows)].all():
+            # The lock is for what is kept: threads parse side by side.
+            records = self._parse(entry, rows if records is None else None)
         with self._lock:
             self._kept.put(entry.first, records, records.nbytes)
         return records

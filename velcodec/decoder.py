@@ -89,7 +89,7 @@ class Records:
 
     Attributes:
         kinds: (n,).
-        until: rows from here on have nothing stored.
+        read: (n,) which rows were read; the others have nothing stored, and no latent.
         latents: (n, D) float32; NaN rows for records without one.
         stored: by row what is kept beside or instead of a latent: samples, layers, cosines, or integers.
         shapes: (h, w) of each record.
@@ -99,7 +99,7 @@ class Records:
     latents: NDArray[np.float32]
     stored: dict[int, Stored]
     shapes: Sequence[tuple[int, int]]
-    until: int
+    read: NDArray[np.bool_]
 
     @cached_property
     def nbytes(self) -> int:
@@ -132,11 +132,12 @@ def read_records(
     shapes: Sequence[tuple[int, int]],
     header: Header,
     codebook: Codebook | None,
-    until: int | None = None,
+    wanted: Sequence[int] | None = None,
 ) -> Records:
     """Parse a MAPS payload of records of some shapes. The codebook may be None where none has a latent.
 
-    Adaptive streams are read from their beginning: with `until` no further than to that row, which saves time.
+    Streams are read from their beginning: with `wanted` rows each no further than to the last of those that is in it,
+    which saves time.
 
     Raises:
         FormatError: a stream is not what the kinds say.
@@ -144,7 +145,21 @@ def read_records(
     dtype = np.dtype(header.dtype)
     sizes = [h * w * dtype.itemsize for h, w in shapes]
     block = blocks.unpack_block(payload, header.features, header.plain, sizes)
-    latents = _read_latents(block, header, codebook)
+    read, chosen = np.ones(len(shapes), bool), set(range(len(shapes)) if wanted is None else wanted)
+
+    def needed(there: list[int]) -> list[int]:
+        """Of the rows that are in a stream those as far as it is read."""
+        last = max((row for row in there if row in chosen), default=-1)
+        rows = [row for row in there if row <= last]
+        read[there[len(rows) :]] = False
+        return rows
+
+    with_latent = [row for row, kind in enumerate(block.kinds.tolist()) if has_latent(kind)]
+    if with_latent and not needed(with_latent):
+        latents = np.full((len(shapes), header.latent), np.nan, dtype=np.float32)
+    else:
+        latents = _read_latents(block, header, codebook)
+        read[with_latent] = True  # each number of all maps at a time
     stored: dict[int, Stored] = {}
     at = 0
     for row in _rows_of(block.kinds, (container.KIND_EXACT,)):
@@ -155,9 +170,8 @@ def read_records(
     held = sum(h * w for (h, w), own in zip(shapes, adaptive.tolist(), strict=True) if own)
     if held > MAX_SAMPLES:
         raise FormatError("a block states more samples than there can be")
-    until = len(shapes) if until is None else until
     there = _rows_of(block.kinds, LAYERED_KINDS)
-    rows = [row for row in there if row < until]
+    rows = needed(there)
     if rows:
         stored.update(
             zip(rows, _read_layers(block, rows, shapes, header, len(rows) == len(there)), strict=True)
@@ -165,7 +179,7 @@ def read_records(
     if block.layers and not there:
         raise FormatError("a block has layers that no map uses")
     there = _rows_of(block.kinds, COSINE_KINDS)
-    rows = [row for row in there if row < until]
+    rows = needed(there)
     spectra: dict[int, Spectrum] = {}
     if rows:
         own = [shapes[row] for row in rows]
@@ -181,7 +195,7 @@ def read_records(
     )
     for data, model, kinds in streams:
         there = _rows_of(block.kinds, kinds)
-        rows = [row for row in there if row < until]
+        rows = needed(there)
         if rows:
             parted = [block.kinds[row] in EXACT_KINDS for row in rows]
             own = [shapes[row] for row in rows]
@@ -191,9 +205,11 @@ def read_records(
         if data and not there:
             raise FormatError("a block has integers that no map uses")
     for row, base in spectra.items():
+        if not read[row]:
+            continue
         correction = stored.get(row)
         stored[row] = Corrected(base, correction) if isinstance(correction, Integers) else base
-    return Records(block.kinds, latents, stored, shapes, until)
+    return Records(block.kinds, latents, stored, shapes, read)
 
 
 def _rows_of(kinds: NDArray[np.uint8], wanted: Sequence[int]) -> list[int]:
