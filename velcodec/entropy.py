@@ -13,6 +13,7 @@ its bits. A bit is a symbol of two that are alike.
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 
 import constriction
 import numpy as np
@@ -33,16 +34,14 @@ class TableModels:
         self.prior = prior
         self._build = lru_cache(maxsize=None)(self._models)
 
-    def _models(self, table: int) -> list["constriction.stream.model.Categorical"]:
-        return [
-            constriction.stream.model.Categorical(
-                LIFT * self.prior.table(table, d).astype(np.float64) - 1, perfect=False
-            )
-            for d in range(self.prior.latent)
-        ]
+    def _models(self, table: int) -> list[tuple[int, "constriction.stream.model.Categorical"]]:
+        tables = (self.prior.table(table, d).tobytes() for d in range(self.prior.latent))
+        runs = ((len(list(alike)), np.frombuffer(own, np.uint16)) for own, alike in groupby(tables))
+        model = constriction.stream.model.Categorical
+        return [(run, model(LIFT * own.astype(np.float64) - 1, perfect=False)) for run, own in runs]
 
-    def of(self, table: int) -> list["constriction.stream.model.Categorical"]:
-        """One model a latent number."""
+    def of(self, table: int) -> list[tuple[int, "constriction.stream.model.Categorical"]]:
+        """A model for every run of latent numbers whose tables are alike, and how many they are."""
         return self._build(table)
 
 
@@ -63,8 +62,10 @@ def encode(groups: Sequence[tuple[int, NDArray[np.int32]]], models: TableModels)
     for table, q in groups:
         low, high = (end[:, None] for end in (prior.low[table].astype(np.int32), prior.high(table)))
         inside = np.clip(q.T, low, high).astype(np.int32)
-        for row, model in zip(inside - low, models.of(table), strict=True):
-            coder.encode(np.ascontiguousarray(row), model)
+        d = 0
+        for run, model in models.of(table):
+            coder.encode((inside - low)[d : d + run].ravel(), model)
+            d += run
         at_end = np.logical_or(*_ends(inside, prior, table))
         for past in (1 + np.abs(q.T - inside)[at_end]).tolist():
             bits += [0] * (past.bit_length() - 1) + [int(b) for b in f"{past:b}"]
@@ -82,8 +83,10 @@ def decode(data: bytes, groups: Sequence[tuple[int, int]], models: TableModels) 
     try:
         for table, n in groups:
             q = np.empty((models.prior.latent, n), dtype=np.int32)
-            for d, model in enumerate(models.of(table)):
-                q[d] = coder.decode(model, n)
+            d = 0
+            for run, model in models.of(table):
+                q[d : d + run] = coder.decode(model, run * n).reshape(run, n)
+                d += run
             out.append(q + models.prior.low[table].astype(np.int32)[:, None])
         _read_past(coder, groups, out, models.prior)
     except (AssertionError, ValueError) as error:
