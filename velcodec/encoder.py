@@ -61,57 +61,14 @@ def encode_block(
     if not request.lossless:
         _check_float32(maps)
     if request.latent_only:
-        if not finite.all():
-            raise DataError(
-                f"map {int(np.argmin(finite))} of a block holds NaN or infinity, which a latent cannot keep; leave "
-                "out latent-only, and such maps are stored exactly"
-            )
-        drift = codebook.drift * abs(header.scale)
-        for rows in _by_shape(maps, list(range(len(maps)))):
-            latents = modes.fitted(maps.some(rows), header, request, codebook, device, request.effort)
-            modes.take(best, modes.as_latents(maps.some(rows), latents, header, request, drift), rows)
-        return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
-    area = np.array([m.size for m in maps.samples])
-    ways = [best]
+        return _latents_alone(maps, finite, header, request, codebook, device)
     if request.max_error is not None:
         _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
     _try(best, maps, np.isinf(best.bytes), lambda some: modes.as_layers(some, header))
-    quick = request.effort <= QUICK
-    dear = best.bytes > (CHEAP_QUICK if quick else CHEAP) * area
     if request.lossless:
-        _try(best, maps, dear, lambda some: modes.as_exact(some, header, smooth=False))
-        rough = best.bytes > 10 * TEXTURED * area
-        ways += _try_shared(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
+        ways = [best, *_try_exact(best, maps, header, request)]
     else:
-        open_to_latents = finite & dear
-        if header.cosines and request.max_error is None and request.effort <= SOFT_ENOUGH:
-            dear &= ~_take_textures(best, maps, finite & dear, header, request)
-        _try(best, maps, dear & finite, lambda some: modes.as_quantised(some, header, request, smooth=False))
-        if request.max_error is None and header.tile is None:
-            uneven = dear & finite & ~np.isin(best.kinds, LAYERED_KINDS)
-            _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
-        rough = finite & (best.bytes > TEXTURED * area) & ~np.isin(best.kinds, COSINE_KINDS)
-        leeway = SMOOTH_LEEWAY if quick else 1.0
-        ways += _try_shared(
-            best,
-            maps,
-            rough,
-            lambda some: modes.as_quantised(some, header, request, smooth=True).cheaper(leeway),
-        )
-        if header.tile is None:
-            exact_layers = np.isin(best.kinds, LAYERED_KINDS)
-            if request.effort > SOFT_ENOUGH:
-                exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
-            ways.append(modes.copied(best))
-            ways += _try_latents(
-                best, maps, open_to_latents & ~exact_layers, header, request, codebook, device
-            )
-        if header.cosines:
-            textured = finite & dear & np.isin(best.kinds, _textures(codebook))  # those not taken as such
-            than = best.bytes[textured]
-            ways += _try_shared(
-                best, maps, textured, lambda some: modes.as_cosines(some, header, request, than)
-            )
+        ways = [best, *_try_lossy(best, maps, finite, header, request, codebook, device)]
     for way in ways:
         modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
     # A stream that loses some of its maps to others has less to learn from: so all ways are tried.
@@ -121,6 +78,83 @@ def encode_block(
         if np.isfinite(way.bytes).all()
     ]
     return min(made, key=lambda encoded: len(encoded.payload))
+
+
+def _latents_alone(
+    maps: Maps,
+    finite: NDArray[np.bool_],
+    header: Header,
+    request: Request,
+    codebook: Codebook,
+    device: torch.device,
+) -> Encoded:
+    """Latents of all maps, whatever they keep. Raises DataError for those that are not finite (n,)."""
+    if not finite.all():
+        raise DataError(
+            f"map {int(np.argmin(finite))} of a block holds NaN or infinity, which a latent cannot keep; leave "
+            "out latent-only, and such maps are stored exactly"
+        )
+    best, drift = modes.nothing(len(maps)), codebook.drift * abs(header.scale)
+    for rows in _by_shape(maps, list(range(len(maps)))):
+        own = maps.some(rows)
+        latents = modes.fitted(own, header, request, codebook, device, request.effort)
+        modes.take(best, modes.as_latents(own, latents, header, request, drift), rows)
+    return Encoded(_pack(maps, best, header, codebook), best.psnr, best.error)
+
+
+def _dear(best: Offer, maps: Maps, request: Request) -> NDArray[np.bool_]:
+    """Maps (n,) that take so many bytes as layers that something else is tried."""
+    return best.bytes > (CHEAP_QUICK if request.effort <= QUICK else CHEAP) * _areas(maps)
+
+
+def _areas(maps: Maps) -> NDArray[np.int64]:
+    return np.array([m.size for m in maps.samples])
+
+
+def _try_exact(best: Offer, maps: Maps, header: Header, request: Request) -> list[Offer]:
+    """Samples bit for bit, for maps that take more bytes as layers; and other ways to share the streams."""
+    _try(best, maps, _dear(best, maps, request), lambda some: modes.as_exact(some, header, smooth=False))
+    rough = best.bytes > 10 * TEXTURED * _areas(maps)
+    return _try_shared(best, maps, rough, lambda some: modes.as_exact(some, header, smooth=True))
+
+
+def _try_lossy(
+    best: Offer,
+    maps: Maps,
+    finite: NDArray[np.bool_],
+    header: Header,
+    request: Request,
+    codebook: Codebook,
+    device: torch.device,
+) -> list[Offer]:
+    """All that keeps a PSNR or a bound, for finite maps (n,) that take more bytes as layers.
+
+    Returns other ways to share the streams.
+    """
+    left = finite & _dear(best, maps, request)
+    samples = left.copy()  # maps that are tried as samples, and as what is drawn from them
+    if header.cosines and request.max_error is None and request.effort <= SOFT_ENOUGH:
+        samples &= ~_take_textures(best, maps, left, header, request)
+    _try(best, maps, samples, lambda some: modes.as_quantised(some, header, request, smooth=False))
+    if request.max_error is None and header.tile is None:
+        uneven = samples & ~np.isin(best.kinds, LAYERED_KINDS)
+        _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
+    rough = finite & (best.bytes > TEXTURED * _areas(maps)) & ~np.isin(best.kinds, COSINE_KINDS)
+    leeway = SMOOTH_LEEWAY if request.effort <= QUICK else 1.0
+    ways = _try_shared(
+        best, maps, rough, lambda some: modes.as_quantised(some, header, request, smooth=True).cheaper(leeway)
+    )
+    if header.tile is None:
+        exact_layers = np.isin(best.kinds, LAYERED_KINDS)
+        if request.effort > SOFT_ENOUGH:
+            exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
+        ways.append(modes.copied(best))
+        ways += _try_latents(best, maps, left & ~exact_layers, header, request, codebook, device)
+    if header.cosines:
+        textured = samples & np.isin(best.kinds, _textures(codebook))
+        than = best.bytes[textured]
+        ways += _try_shared(best, maps, textured, lambda some: modes.as_cosines(some, header, request, than))
+    return ways
 
 
 def _check_float32(maps: Maps) -> None:
