@@ -289,17 +289,42 @@ def test_one_layer(book: Codebook) -> None:
     assert np.abs(back - 0.25).max() < 0.1
 
 
-def test_tables_of_one_integer_take_no_frequencies(book: Codebook) -> None:
-    stored = book.tensors["prior.size"]
-    assert (stored == 0).sum() > 0.5 * stored.size
-    assert (book.prior.size >= 2).all()
-    again = velcodec.prior.Prior.of_tensors(book.tensors)
-    np.testing.assert_array_equal(again.frequency, book.prior.frequency)
-    for name, value in again.tensors().items():
-        np.testing.assert_array_equal(value, book.tensors[name])
-    short = {**book.tensors, "prior.frequency": book.tensors["prior.frequency"][:-3]}
-    with pytest.raises(velcodec.CodebookError):
-        velcodec.prior.Prior.of_tensors(short)
+@pytest.mark.parametrize("name", ["made", "openfwi-2d-v3"])
+def test_tables_that_are_alike_are_stored_once(book: Codebook, name: str) -> None:
+    """Before openfwi-2d-v4 those of one integer alone took no frequencies."""
+    book = book if name == "made" else load_codebook(name)
+    stored = book.prior.tensors()
+    assert stored["prior.table"].shape == book.prior.size.shape
+    assert 1 < len(stored["prior.size"]) < 0.6 * book.prior.size.size
+    for tensors in (book.tensors, stored):
+        again = velcodec.prior.Prior.of_tensors(tensors)
+        for part in velcodec.prior.NAMES:
+            np.testing.assert_array_equal(getattr(again, part), getattr(book.prior, part))
+        short = {**tensors, "prior.frequency": tensors["prior.frequency"][:-3]}
+        with pytest.raises(velcodec.CodebookError):
+            velcodec.prior.Prior.of_tensors(short)
+
+
+def test_hostile_tables_are_refused(book: Codebook) -> None:
+    """A table that is not there, one without frequencies, and few bytes that stand for too many."""
+    tensors = book.prior.tensors()
+    which, size = tensors["prior.table"], tensors["prior.size"]
+    large = np.full(4096, 16, np.uint16)
+    for changed in (
+        {"prior.table": np.full_like(which, len(size))},
+        {"prior.table": which[0]},
+        {"prior.table": which[:, :0]},
+        {"prior.size": np.zeros_like(size)},
+        {"prior.size": size[:-1]},
+        {
+            "prior.table": np.zeros((112, 4096), np.uint16),
+            "prior.low": np.zeros(1, np.int16),
+            "prior.size": np.full(1, 4096, np.uint16),
+            "prior.frequency": large,
+        },
+    ):
+        with pytest.raises(velcodec.CodebookError):
+            velcodec.prior.Prior.of_tensors({**tensors, **changed})
 
 
 def test_the_default_codebook_draws_folded_layers_all_but_exactly() -> None:

@@ -13,6 +13,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-DEFAULT_ID = "openfwi-2d-v3"
+DEFAULT_ID = "openfwi-2d-v4"
 SUFFIX = ".safetensors"
 SCALES = ".scale"  # after the name of a tensor of int8: what its values are multiples of, by output
 BUILT_IN = Path(__file__).parent / "codebooks"
@@ -75,6 +76,7 @@ class Codebook:
             self.encoder = AmortisedEncoder(**card["encoder"]) if card.get("encoder") is not None else None
             _fill(self.decoder, tensors, "decoder.")
             decoders.check(self.decoder)
+            self.prior = replace(self.prior, far=tuple(self.layered_tables + self.faulted_tables))
             if self.encoder is not None:
                 _fill(self.encoder, tensors, "encoder.")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

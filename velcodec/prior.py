@@ -30,10 +30,13 @@ MAX_SIZE = 4096  # integers in one table
 OPEN = 64  # of 65536: the frequency up to which an end of a table is open
 # Integers of a table; of larger ones the search goes past open ends, by their size or so many at least.
 NARROW, ROOM = 2, 16
+WIDE, FAR_ROOM = 64, 1024  # of the wide ones of `Prior.far`
 CERTAIN = np.array(
     [(1 << TABLE_BITS) - 1, 1], np.uint16
 )  # frequencies of a number that is hardly ever another
 NAMES = ("step", "low", "size", "frequency")  # of the tensors, after "prior."
+WHICH = "prior.table"  # the tensor that says which table each number has, where tables that are alike are stored once
+MAX_FREQUENCIES = 1 << 24  # of all table sets
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,8 @@ class Prior:
         size: (T, D) uint16, the number of integers in each table, 2..4096.
         frequency: (sum of size,) uint16, the tables one after another, t-major.
         escapes: integers past open ends may be told.
+        far: table sets whose wide tables are of depths and shifts: other layers may be some times as thick as any that
+            were counted, so that a search goes far past the open ends of these.
     """
 
     step: NDArray[np.float32]
@@ -53,6 +58,7 @@ class Prior:
     size: NDArray[np.uint16]
     frequency: NDArray[np.uint16]
     escapes: bool = True
+    far: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = self.size.astype(np.int64)
@@ -74,8 +80,13 @@ class Prior:
 
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> Prior:
-        """The tables of a codebook. A size of 0 there stands for two integers, of CERTAIN's frequencies."""
+        """The tables of a codebook, those that are alike stored once.
+
+        Codebooks before openfwi-2d-v4 have each of them, and a size of 0 for two integers of CERTAIN's frequencies.
+        """
         step, low, size, frequency = (tensors[f"prior.{name}"] for name in NAMES)
+        if WHICH in tensors:
+            return cls._of_distinct(step, low, size, frequency, tensors[WHICH])
         certain = size.ravel() == 0
         if not certain.any():
             return cls(step, low, size, frequency)
@@ -85,14 +96,52 @@ class Prior:
         whole = np.insert(frequency, np.repeat(ends[certain], 2), np.tile(CERTAIN, int(certain.sum())))
         return cls(step, low, np.where(size == 0, 2, size).astype(np.uint16), whole)
 
+    @classmethod
+    def _of_distinct(
+        cls,
+        step: NDArray[Any],
+        low: NDArray[Any],
+        size: NDArray[Any],
+        frequency: NDArray[Any],
+        which: NDArray[Any],
+    ) -> Prior:
+        """Of tables that stand once: low, size (U,), frequency, and which of them each number has (T, D)."""
+        sizes = size.astype(np.int64)
+        ok = (
+            low.ndim == 1
+            and low.shape == size.shape
+            and which.ndim == 2
+            and which.size > 0
+            and int(which.max()) < len(low)
+            and frequency.shape == (int(sizes.sum()),)
+        )
+        own = which.astype(np.int64).ravel()
+        if not ok or int(sizes[own].sum()) > MAX_FREQUENCIES:
+            raise CodebookError("the codebook's frequency tables are not valid")
+        firsts, ends = (np.cumsum(sizes) - sizes)[own], np.cumsum(sizes[own])
+        places = np.arange(ends[-1]) + np.repeat(firsts - ends + sizes[own], sizes[own])
+        return cls(step, low[which], size[which], frequency[places])
+
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The tables by their names in a codebook."""
-        starts = self.starts.ravel()
-        certain = (self.size.ravel() == 2) & (self.frequency[starts] == CERTAIN[0])
-        size = np.where(certain.reshape(self.size.shape), 0, self.size).astype(np.uint16)
-        frequency = np.delete(self.frequency, np.concatenate([starts[certain], starts[certain] + 1]))
-        stored: tuple[NDArray[Any], ...] = (self.step, self.low, size, frequency)
-        return {f"prior.{name}": tensor for name, tensor in zip(NAMES, stored, strict=True)}
+        """The tables by their names in a codebook, those that are alike once."""
+        found: dict[tuple[int, bytes], int] = {}
+        which = np.array(
+            [
+                [
+                    found.setdefault((int(self.low[t, d]), self.table(t, d).tobytes()), len(found))
+                    for d in range(self.latent)
+                ]
+                for t in range(self.tables)
+            ]
+        )
+        if len(found) > 1 << 16:
+            raise CodebookError("a codebook holds 65536 different tables at most")
+        low = np.array([first for first, _ in found], np.int16)
+        own = [np.frombuffer(table, np.uint16) for _, table in found]
+        size = np.array([len(table) for table in own], np.uint16)
+        stored: tuple[NDArray[Any], ...] = (self.step, low, size, np.concatenate(own))
+        tensors = {f"prior.{name}": tensor for name, tensor in zip(NAMES, stored, strict=True)}
+        return {**tensors, WHICH: which.astype(np.uint16)}
 
     def closed(self) -> Prior:
         """The same without escapes, as coders before the seventh have it."""
@@ -135,6 +184,8 @@ class Prior:
         """Integers past the low and the high end of each table that a search may come to, (T, D) each."""
         size = self.size.astype(np.int64)
         room = np.where(size > NARROW, np.maximum(size, ROOM), 0)
+        for t in self.far:
+            room[t, size[t] > WIDE] = np.maximum(room[t, size[t] > WIDE], FAR_ROOM)
         low, high = self.open
         return room * low, room * high
 
