@@ -71,7 +71,10 @@ MAY = {
     "fault_growth": {"decoders", "fault_lines", "faults", "unfaulted"},
     "faulted_drawing": {"compiled", "decoders"},
     "faulted_search": {"compiled", "decoders", "faulted_drawing", "told"},
-    "faulted_fit": {"compiled", "curves", "decoders", "fault_growth", "faulted_search", "faults", "told"},
+    "patches": {"compiled", "decoders", "faulted_drawing"},
+    "faulted_fit": {
+        "compiled", "curves", "decoders", "fault_growth", "faulted_search", "faults", "grid", "patches", "told",
+    },
     "told_fit": {"aim", "codebook", "target", "told"},
     "fit": {
         "aim", "codebook", "cosine_fit", "decoders", "device", "faulted_fit", "layered_fit", "quantise", "target",
@@ -81,7 +84,8 @@ MAY = {
     "cosine_tables": {"decoders", "grid", "prior", "tables"},
     "told_tables": {"aim", "prior", "tables", "told"},
     "layered_tables": {"decoders", "layered_fit", "layered_search", "told_tables"},
-    "faulted_tables": {"decoders", "faulted_fit", "told_tables"},
+    "patch_tables": {"aim", "decoders", "faulted_fit", "patches", "tables", "told_tables"},
+    "faulted_tables": {"decoders", "faulted_fit", "patch_tables", "told_tables"},
     "choice_book": {
         "codebook", "cosine_tables", "decoders", "faulted_tables", "layered_tables", "prior", "tables",
         "told_tables",

@@ -30,7 +30,8 @@ SILENT = 0.5  # bits that a number may carry over all kinds of maps, at the usua
 HEAVY = 50_000  # numbers of a tensor of the encoder network that is kept in int8
 FAULTS_RARE = 3  # of 65536, at the ends of the faulted decoder's tables
 WAVES = 40  # of an interface of layers, with and without faults: fewer leave columns that do not round to its depth
-LATENT = 640  # textures need as many; of other maps' most are always 0, and take no bytes
+PATCHES = 24  # over what layers and faults leave wrong
+LATENT = 768  # faults and patches need as many; of other maps' most are always 0, and take no bytes
 
 
 @dataclass(frozen=True)
@@ -82,18 +83,46 @@ def with_layers(book: Codebook, maps: NDArray[np.float32], without: Sequence[int
         without: table sets that are left out, those of the decoder before among them.
     """
     kinds = layered_tables.kinds(maps, LayeredDecoder(waves=WAVES))
-    return _with_part(book, "layered", kinds, LAYERS, RARE, without)
+    return _with_part(book, "layered", kinds, LAYERS, RARE, without, {"waves": WAVES})
 
 
-def with_faults(book: Codebook, maps: NDArray[np.float32], without: Sequence[int] = ()) -> Codebook:
+def with_faults(
+    book: Codebook,
+    maps: NDArray[np.float32],
+    without: Sequence[int] = (),
+    torn: NDArray[np.float32] | None = None,
+) -> Codebook:
     """A choice codebook with the faulted decoder beside its other parts, or in place of the one that it had.
 
     Args:
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
         without: table sets that are left out, those of the decoder before among them.
+        torn: more such maps, of which patches alone are counted.
     """
-    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES))
-    return _with_part(book, "faulted", kinds, FAULTS, FAULTS_RARE, without)
+    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES, patches=PATCHES), book.rate, torn)
+    options = {"waves": WAVES, "patches": PATCHES}
+    return _with_part(book, "faulted", kinds, FAULTS, FAULTS_RARE, without, options)
+
+
+def widened(book: Codebook) -> Codebook:
+    """A choice codebook of LATENT numbers, those that it did not have always 0."""
+    card, more = copy.deepcopy(book.card), LATENT - book.latent
+    card["decoding"]["options"]["latent"] = LATENT
+    masses = [
+        [
+            *((int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in range(p.latent)),
+            *[always(0)] * more,
+        ]
+        for p in (book.prior,)
+        for t in range(p.tables)
+    ]
+    tensors = {**book.tensors, **prior.build(book.prior.step, masses).tensors()}
+    waves = [tuple(wave) for wave in book.tensors["decoder.cosines.waves"].astype(int).tolist()]
+    longer = sorted(
+        {(k, m) for k in range(70) for m in range(70)} - set(waves), key=lambda wave: (sum(wave), wave)
+    )
+    tensors["decoder.cosines.waves"] = np.array(waves + longer[:more], np.float16)
+    return Codebook(tensors, card)
 
 
 def with_faults_of(book: Codebook, other: Codebook) -> Codebook:
@@ -107,12 +136,18 @@ def _built(steps: Sequence[float], masses: list[list[Mass]], rare: int = RARE) -
 
 
 def _with_part(
-    book: Codebook, part: str, kinds: Sequence[Kind], first: float, rare: int, without: Sequence[int]
+    book: Codebook,
+    part: str,
+    kinds: Sequence[Kind],
+    first: float,
+    rare: int,
+    without: Sequence[int],
+    options: dict[str, Any],
 ) -> Codebook:
     """A choice codebook with a decoder of layers, and tables counted on kinds of maps, in place of some table sets."""
     tables = _built(*told_tables.table_sets(kinds, book.latent, first, book.rate), rare)
     kept = prior.some(book.prior, [t for t in range(book.prior.tables) if t not in without])
-    return _joined(book, kept, tables, part, {"waves": WAVES})
+    return _joined(book, kept, tables, part, options)
 
 
 def _joined(book: Codebook, tables: Prior, more: Prior, part: str, options: dict[str, Any]) -> Codebook:

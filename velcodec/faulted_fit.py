@@ -6,19 +6,22 @@ map -> plateaus (labels) -> faults (fault_growth.py) -> the stacks' interfaces, 
 
 import itertools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from . import fault_growth, faulted_search
+from . import fault_growth, faulted_search, patches
 from .compiled import compiled
 from .curves import DRIFT, FOLD, bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faults import WALL, Faults, cells_beyond
+from .grid import centres
 from .told import Tables, basis
 
 MOST = 16  # values of a map that is all plateaus
@@ -34,6 +37,7 @@ HELD = 0.25  # cells that fine interfaces are held off the centres of cells on t
 SCORED_WAVES = 14  # of an interface, as faults are compared
 WAYS = 3  # to see a map that are searched, at most
 FINE = 0.25  # step at which faults are compared
+CELL = 1.0  # cells that an integer of a patch is, at every step
 FOLDS_COST = 1.5  # times the squared error at which flat layers are as good as folded ones, for their bits
 FLAGS = [
     faulted.TWO,
@@ -99,6 +103,42 @@ class FaultedMap:
         """Move integers (N,) in place; the squared error that they leave. As faulted_search.searched."""
         across = basis(NATIVE, self.decoder.waves)
         return faulted_search.searched(q, self.v, across, tables, self.decoder.layers, sweeps, price, gain)
+
+    def patched(
+        self, q: NDArray[np.int64], step: float
+    ) -> Iterator[tuple[NDArray[np.int64], float, "FaultedMap"]]:
+        """Integers (N,) with one patch, two, and so on, the squared error that each leave, and the map beside them."""
+        decoder, own, rest = self.decoder, list[patches.Patch](), self.v
+        if not decoder.patches:
+            return
+        drawn = self._drawn(q, step)
+        for patch in self._over(drawn, q, step):
+            own.append(patch)
+            out = q.copy()
+            out[decoder.unit] = round(CELL / (faulted.FINEST * step**2))
+            out[decoder.unit + 1 :] = patches.as_told(own, decoder.patches)
+            rest = rest + patch.share * (drawn - rest)
+            yield out, patch.error, replace(self, seen=replace(self.seen, v=rest))
+
+    def over(self, q: NDArray[np.int64], step: float) -> Iterator[patches.Patch]:
+        """Patches over what integers (N,) tell without any, each the one that takes most error off."""
+        return self._over(self._drawn(q, step), q, step)
+
+    def _over(self, drawn: NDArray[np.float64], q: NDArray[np.int64], step: float) -> Iterator[patches.Patch]:
+        width = max(float(q[faulted.SOFT]) * step * faulted.SOFTNESS, faulted.WIDTH)
+        return patches.found(self.v, drawn, width, CELL, self.decoder.patches)
+
+    def _drawn(self, q: NDArray[np.int64], step: float) -> NDArray[np.float64]:
+        """The map (70, 70) of integers (N,) without patches."""
+        y, axis = torch.from_numpy(q * step)[None], torch.from_numpy(centres(NATIVE))
+        y[:, self.decoder.unit :] = 0
+        drawn: NDArray[np.float64] = self.decoder.grid(y, axis, axis)[0].numpy()
+        return drawn
+
+    def error(self, q: NDArray[np.int64], step: float) -> float:
+        """The squared error that integers (N,) leave, patches not drawn."""
+        y = (q * step).astype(np.float64)
+        return faulted_search.error_of(y, self.v, basis(NATIVE, self.decoder.waves), self.decoder.layers)
 
     def again(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64] | None:
         """The integers (N,) of the layers as they look with the lines and shifts that these tell, which stay."""

@@ -9,32 +9,57 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from . import patch_tables
 from .decoders.faulted import DEPTH, HEAD, LINE, SOFT, TWO, FaultedDecoder
 from .faulted_fit import FaultedMap, faulted_maps
 from .told_tables import Kind
 
-# Kinds: soft edges, two stacks, folded; step sizes in latent units.
-KINDS = (
-    (True, False, False, (0.25, 0.5, 1.0, 2.0, 4.0)),
-    (True, False, True, (0.25, 0.5, 1.0, 2.0)),
-    (False, True, False, (0.25, 0.5, 1.0, 2.0, 4.0)),
-    (False, True, True, (0.25, 0.5, 1.0, 2.0)),
+# Kinds: soft edges, two stacks, folded; step sizes in latent units, and how many patches the sets with patches of each
+# step have. A codebook has 112 sets at most: these are the ones that maps were seen to use.
+KINDS: tuple[tuple[bool, bool, bool, tuple[float, ...], dict[float, tuple[int, ...]]], ...] = (
+    (True, False, False, (0.25, 0.5, 1.0, 2.0, 4.0), {0.5: (4, 12), 1.0: (4, 12), 2.0: (4,)}),
+    (True, False, True, (0.25, 0.5, 1.0, 2.0), {0.25: (4, 12, 24), 0.5: (4, 12, 24), 1.0: (4,)}),
+    (False, True, False, (0.25, 0.5, 1.0, 2.0, 4.0), {0.5: (4, 12, 24), 1.0: (4, 12), 2.0: (4, 12)}),
+    (False, True, True, (0.5, 1.0, 2.0), {0.5: (4, 12, 24), 1.0: (4, 12, 24), 2.0: (4, 12, 24)}),
+    (False, False, True, (0.5, 1.0), {0.5: (4, 24), 1.0: (4, 24)}),
 )
 FEWEST = 20  # maps of a kind
 FARTHEST = 36.0 / DEPTH  # 36 cells: shifts of real maps of two stacks, of which synthetic ones have too few
 
 
-def kinds(maps: NDArray[np.float32], decoder: FaultedDecoder) -> list[Kind]:
-    """The kinds that there are of normalised maps (n, 70, 70); those without faults or plateaus are passed over."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        seen = list(pool.map(lambda v: faulted_maps(v, decoder), maps))
-    best = [ways[0] for ways in seen if ways]
+def kinds(
+    maps: NDArray[np.float32],
+    decoder: FaultedDecoder,
+    rate: float,
+    torn: NDArray[np.float32] | None = None,
+) -> list[Kind]:
+    """The kinds that there are of normalised maps (n, 70, 70); those without faults or plateaus are passed over.
+
+    Args:
+        rate: nats of log NMSE that a bit must win, as patches are counted.
+        torn: more such maps, of which patches alone are counted.
+    """
+    best = _best(maps, decoder)
+    more = [] if torn is None else _best(torn, decoder)
     made = []
-    for soft, two, folded, steps in KINDS:
+    for soft, two, folded, steps, patched in KINDS:
         own = [told for told in best if _kind(told) == (soft, two, folded)]
         if len(own) >= FEWEST:
-            made.append(Kind(own, steps, dict.fromkeys(_positions(decoder), FARTHEST) if two else {}))
+            like = [told for told in more if _kind(told)[:2] == (soft, two)]
+            found = patch_tables.sequences([*own, *like], rate) if decoder.patches else []
+            others = {
+                step: patch_tables.table_sets(found, decoder.unit, step, sizes)
+                for step, sizes in patched.items()
+                if any(found)
+            }
+            made.append(Kind(own, steps, dict.fromkeys(_positions(decoder), FARTHEST) if two else {}, others))
     return made
+
+
+def _best(maps: NDArray[np.float32], decoder: FaultedDecoder) -> list[FaultedMap]:
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        seen = list(pool.map(lambda v: faulted_maps(v, decoder), maps))
+    return [ways[0] for ways in seen if ways]
 
 
 def _kind(told: FaultedMap) -> tuple[bool, bool, bool]:

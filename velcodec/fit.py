@@ -42,6 +42,7 @@ ROUNDS_WIN = 0.06  # nats that a search on rounded latents may come below the on
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
 LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
+ROUNDS_BESIDE = 1, 2  # of searches beside patches, in haste and not
 # NMSE (30 and 43 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 5e-5
 PATIENT = STEPS[5]  # steps from which on faults are looked at longer, and the network tried all the same
@@ -165,7 +166,14 @@ def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
         told = partial(faulted_fit.faulted_maps, decoder=decoder.faulted, hasty=not patient)
         looks = PATIENT_LOOKS if patient else FAULTED_LOOKS
         parts.append(
-            told_fit.Part(decoder.faulted.latent, codebook.faulted_tables, told, looks, FAULTED_SWEEPS)
+            told_fit.Part(
+                decoder.faulted.latent,
+                codebook.faulted_tables,
+                told,
+                looks,
+                FAULTED_SWEEPS,
+                ROUNDS_BESIDE[patient],
+            )
         )
     return parts
 

@@ -4,6 +4,7 @@ The error is counted in whole cells, from the depths that curves round to: nothi
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +54,12 @@ class Outline:
                 q, self.values, self.depths, self.height, self.basis, tables, self.layers, sweeps, price, gain
             )
         )
+
+    def patched(
+        self, q: NDArray[np.int64], step: float
+    ) -> Iterator[tuple[NDArray[np.int64], float, "Outline"]]:
+        """Nothing: layers have no patches."""
+        return iter(())
 
     def again(self, q: NDArray[np.int64], step: float) -> None:
         """None: there is one way to look at layers without faults."""

@@ -106,8 +106,8 @@ def release(
         layered = [_maps_of(family, pool)[:LAYERED_MAPS] for family in LAYERED_KINDS]
         book = choice_book.with_parts(book, smooth, np.concatenate(layered))
         before = load_codebook(recipe.start) if recipe.start else None
-        if before is not None and before.faulted_tables and before.latent == book.latent:
-            book = choice_book.with_faults_of(book, before)
+        if before is not None and before.faulted_tables and before.latent <= book.latent:
+            book = choice_book.with_faults_of(book, choice_book.widened(before))
     card = book.card
     progress("measuring the drift bound")
     shares = [v[: max(1, DRIFT_MAPS // len(pool.sources))].numpy() for _, v in pool.sources]

@@ -1,5 +1,6 @@
 """Maps told by numbers that are read off them, layers and faults, and the tables that such numbers are coded with."""
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -43,6 +44,13 @@ class Told(Protocol):
         Args:
             sweeps: over all numbers, at most.
             price, gain: a bit is worth price + gain x squared error.
+        """
+
+    def patched(self, q: NDArray[np.int64], step: float) -> Iterator[tuple[NDArray[np.int64], float, "Told"]]:
+        """Integers (N,) with one patch, two, and so on; nothing where no patches help.
+
+        With them the squared error that they leave, and the map as if it were, where they cover it, what these tell
+        without any.
         """
 
     def again(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64] | None:

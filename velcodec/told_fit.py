@@ -23,6 +23,7 @@ FIRST_SWEEPS = 2  # over the numbers of a map, that show which way to tell it is
 DEAR = 3.0  # times the bits of the cheapest step size at which one is of another kind of maps
 PRICES = (0.0005, 0.002, 0.006, 0.015, 0.04)  # of a bit, as shares of the squared error that a PSNR allows
 PRICED_SWEEPS = 6  # at each
+NEAR = 0.006  # such a price, beside patches
 # Where something else reaches a PSNR: times its bits past which the next price is not tried, and times the squared
 # error allowed from which no search comes down to it, once rounded and after a sweep.
 LEFT = (1.5, 1.3, 1.2, 1.1, 1.0)
@@ -31,6 +32,11 @@ HOPE = 4.0  # times the squared error allowed, from which a search may come down
 TRIES = 3  # times as many ways and step sizes are searched as are to reach a PSNR
 AGAIN = 2  # times that a map is read anew after a search where no PSNR is asked for, at most; else once
 SAFETY = 0.98  # of that error: edges are not quite crisp
+MUCH = 0.3  # nats that patches must win for a search beside them, and for the next finer step to be tried
+DEARER = 2.0  # what a bit of patches must win, where no PSNR is asked for: beyond that they cost many and win little
+VAIN = 4  # patches one after the other that are not worth their bits, after which no more are looked for
+BESIDE_SWEEPS, FINER_SWEEPS = 2, 4  # of those searches
+PATCHED = 3  # of what a search for a PSNR made, that patches are tried on
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Part:
         ways: the ways to tell a normalised map (H, W), none where it cannot be told.
         looks: ways and step sizes that are searched where no PSNR is asked for, and that are to reach one that is.
         sweeps: over the numbers of a map, at most.
+        rounds: searches beside patches and of patches anew, at most.
     """
 
     numbers: int
@@ -50,6 +57,7 @@ class Part:
     ways: Callable[[NDArray[np.float32]], Sequence[Told]]
     looks: tuple[int, int]
     sweeps: int
+    rounds: int = 0
 
 
 class Start(NamedTuple):
@@ -59,6 +67,13 @@ class Start(NamedTuple):
     q: NDArray[np.int64]
     which: int
     told: Told
+
+
+class Patched(NamedTuple):
+    """Integers with patches, and the map as if it were, where these cover it, what the rest of them tells."""
+
+    start: Start
+    beside: Told
 
 
 class Scales(NamedTuple):
@@ -139,25 +154,32 @@ def _candidates(ways: Sequence[Told], scales: Scales, part: Part, search: bool) 
     if not search:
         return list(_rounded(ways, scales))
     if scales.goal is None:
-        return [_weighed(sorted(_rounded(ways, scales), key=_by_cost), scales, part)]
+        best = _weighed(sorted(_rounded(ways, scales), key=_by_cost), scales, part)
+        return [best, *_with_patches(best, scales, part)]
     hoped = scales._replace(goal=HOPE * scales.goal)
-    return _reaching(sorted(_rounded(ways, hoped), key=_by_cost), scales, part.looks[1])
+    made = _reaching(sorted(_rounded(ways, hoped), key=_by_cost), scales, part.looks[1])
+    return made + [
+        patched for start in _worth_patches(made, scales) for patched in _with_patches(start, scales, part)
+    ]
 
 
 def _weighed(starts: list[Start], scales: Scales, part: Part) -> Start:
     """Searched from the best of some starts, by error against bits; read anew while that is better."""
-
-    def searched(start: Start, sweeps: int) -> Start:
-        return scales.searched(start, sweeps, scales.rate * FLOOR * scales.whole, scales.rate)[0]
-
-    best = _cheapest([searched(start, FIRST_SWEEPS) for start in starts[: part.looks[0]]])
-    best = searched(best, part.sweeps - FIRST_SWEEPS)
+    best = _cheapest([_searched_by_weight(start, scales, FIRST_SWEEPS) for start in starts[: part.looks[0]]])
+    best = _searched_by_weight(best, scales, part.sweeps - FIRST_SWEEPS)
     for _ in range(AGAIN):
         anew = _again(best, scales)
-        if anew is None or (anew := searched(anew, part.sweeps)).cost >= best.cost:
+        if anew is None or (anew := _searched_by_weight(anew, scales, part.sweeps)).cost >= best.cost:
             break
         best = anew
     return best
+
+
+def _searched_by_weight(start: Start, scales: Scales, sweeps: int) -> Start:
+    """Where a search by error against bits comes to, or one near the error that a PSNR allows."""
+    if scales.goal is not None:
+        return scales.searched(start, sweeps, NEAR * scales.goal * scales.whole)[0]
+    return scales.searched(start, sweeps, scales.rate * FLOOR * scales.whole, scales.rate)[0]
 
 
 def _reaching(starts: list[Start], scales: Scales, looks: int) -> list[Start]:
@@ -202,17 +224,66 @@ def _again(start: Start, scales: Scales) -> Start | None:
     return None if q is None else start._replace(q=np.clip(q, tables.low, tables.high))
 
 
+def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
+    """With patches, then searched again where these cover nothing; and at finer steps, while patches win much."""
+    while (patched := _patched(start, scales)) is not None:
+        yield patched.start
+        before, base = start.cost, start
+        for _ in range(part.rounds if patched.start.cost < before - MUCH else 0):
+            base = _searched_by_weight(base._replace(told=patched.beside), scales, BESIDE_SWEEPS)
+            base = base._replace(told=start.told)
+            anew = _patched(base, scales)
+            if anew is None or anew.start.cost >= patched.start.cost:
+                break
+            patched = anew
+            yield patched.start
+        step = scales.sets[start.which].step / 2
+        much = patched.start.cost < before - MUCH and scales.goal is None
+        if not much or all(tables.step != step for tables in scales.sets):
+            return
+        start = _searched_by_weight(_of_step(start.told, step, scales), scales, FINER_SWEEPS)
+
+
+def _worth_patches(made: list[Start], scales: Scales) -> list[Start]:
+    """Of starts those to which patches may bring a PSNR in the fewest bits: the cheapest of each step and way."""
+    best: dict[tuple[float, int], Start] = {}
+    for start in sorted(made, key=_by_cost):
+        best.setdefault((scales.sets[start.which].step, id(start.told)), start)
+    return [start for start in best.values() if scales.bits(start) < scales.most][:PATCHED]
+
+
+def _patched(start: Start, scales: Scales) -> Patched | None:
+    """The same with as many patches as cost least, under whichever tables take the fewest bits."""
+    step = scales.sets[start.which].step
+    same = [i for i, tables in enumerate(scales.sets) if tables.step == step]
+    best, since = None, 0
+    for q, error, beside in start.told.patched(start.q, step):
+        able = [i for i in same if ((q >= scales.sets[i].low) & (q <= scales.sets[i].high)).all()]
+        if not able:
+            return best
+        bits, which = min((scales.sets[i].total(q), i) for i in able)
+        dear = 0.0 if scales.goal is not None else (DEARER - 1) * (bits - scales.bits(start))
+        cost, since = scales.cost(bits + dear, error / scales.whole), since + 1
+        if best is None or cost < best.start.cost:
+            best, since = Patched(Start(cost, q, which, start.told), beside), 0
+        if cost < -FORTUNE / 2 or since == VAIN or bits > scales.most:
+            return best
+    return best
+
+
+def _of_step(told: Told, step: float, scales: Scales) -> Start:
+    """A map in a way and step size, rounded, with the table set that takes the fewest bits."""
+    sets, first = scales.sets, told.rounded(step)
+    which = min((i for i, t in enumerate(sets) if t.step == step), key=lambda i: sets[i].total(first))
+    q = np.clip(first, sets[which].low, sets[which].high)
+    error = told.searched(q, sets[which], 0, 0.0, 0.0)
+    return Start(scales.cost(sets[which].total(first), error / scales.whole), q, which, told)
+
+
 def _rounded(ways: Sequence[Told], scales: Scales) -> Iterator[Start]:
-    """A map in each way and step size, rounded, with the table set that takes the fewest bits."""
-    sets = scales.sets
-    for told in ways:
-        for step in sorted({tables.step for tables in sets}):
-            first = told.rounded(step)
-            of_step = [i for i, tables in enumerate(sets) if tables.step == step]
-            which = min(of_step, key=lambda i: sets[i].total(first))
-            q = np.clip(first, sets[which].low, sets[which].high)
-            error = told.searched(q, sets[which], 0, 0.0, 0.0)
-            yield Start(scales.cost(sets[which].total(first), error / scales.whole), q, which, told)
+    """A map in each way and step size."""
+    steps = sorted({tables.step for tables in scales.sets})
+    return (_of_step(told, step, scales) for told in ways for step in steps)
 
 
 def _by_cost(start: Start) -> float:

@@ -25,11 +25,13 @@ class Kind:
 
     Args:
         anywhere: how far from 0 (latent units) numbers may be that these maps show too little of, by their place.
+        others: further table sets of some of the steps, by what they have in other numbers, by their place.
     """
 
     maps: Sequence[Told]
     steps: Sequence[float]
     anywhere: dict[int, float] = field(default_factory=dict)
+    others: dict[float, list[dict[int, Mass]]] = field(default_factory=dict)
 
 
 def table_sets(
@@ -48,9 +50,11 @@ def table_sets(
         for step in kind.steps:
             masses = _filled(kind.maps, step, rate)
             for i, reach in kind.anywhere.items():
-                masses[i] = _anywhere(masses[i], math.ceil(reach / step))
-            steps.append(step)
-            sets.append([always(round(marker / step)), *masses, *[always(0)] * (latent - 1 - len(masses))])
+                masses[i] = anywhere(masses[i], math.ceil(reach / step))
+            for other in ({}, *kind.others.get(step, [])):
+                own = [other.get(i, mass) for i, mass in enumerate(masses)]
+                steps.append(step)
+                sets.append([always(round(marker / step)), *own, *[always(0)] * (latent - 1 - len(own))])
     return steps, sets
 
 
@@ -74,7 +78,7 @@ def _mass(column: NDArray[np.int64]) -> Mass:
     return smoothed(column.astype(np.float64)) if column.any() else always(0)
 
 
-def _anywhere(mass: Mass, reach: int) -> Mass:
+def anywhere(mass: Mass, reach: int) -> Mass:
     """A table of integers within a reach of 0 too, each with some mass; one that is always the same stays."""
     low, seen = mass
     if len(seen) <= 2:

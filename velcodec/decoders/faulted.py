@@ -13,6 +13,13 @@ where one is told; u is half of that side's v_1 - v_0 and something more.
 
     f(x, z) = u m S(z - p) S(c_1(x) - (z - d - t_0)) S(reach - s_0)           of the block, c_1 that of B
     f(x, z) = u (1 - m) S(z - p) S(c_1(x) - (z - d)) S(reach + s_0)           of the rest, c_1 that of A
+
+What no layers and faults tell, patches may: trapezia of one velocity each, drawn over the rest one after the other. Two
+sides of a patch are upright or, of one that is turned, level:
+
+    v(x, z) <- v + M (velocity - v)
+    M = S(a) S(length - a) S(b - t a / length) S(t a / length + height - b),   height = h + (h' - h) a / length
+    a = x - corner, b = z - corner; of a turned one a = z - corner, b = x - corner
 """
 
 from collections.abc import Callable
@@ -33,6 +40,10 @@ SOFT, TWO, SHIFT, FILL_TOP, FILL_VELOCITY, FILL_REACH = range(6)
 ANGLE_0, OFFSET_0 = 6, 7
 LINE = 8  # angle, offset, throw and, past 0, whether a wall: of line 1, then of line 2
 HEAD = LINE + 4 * (LINES - 1)
+# After the stacks, where there are patches: the cells of a unit of theirs in FINEST, then the numbers of each.
+FINEST = 1 / 16
+LENGTH, ACROSS, DOWN, HEIGHT, OTHER_HEIGHT, TILT, VALUE = range(7)  # of a turned patch the length is below 0
+PATCH = 7
 
 
 class FaultedDecoder(nn.Module):
@@ -41,17 +52,21 @@ class FaultedDecoder(nn.Module):
     Args:
         layers: L of a stack, at most.
         waves: K of an interface, the constant among them.
+        patches: P, at most.
 
-    N = HEAD + 2 (L + (L - 1) K): of each stack v_0, the steps v_i - v_{i-1}, then h_1, h_2, .., then t_1, t_2, ..
+    N = HEAD + 2 (L + (L - 1) K) + 1 + 7 P, the last two where P > 0: of each stack v_0, the steps v_i - v_{i-1}, then
+    h_1, h_2, .., then t_1, t_2, ..; then the unit of patches, and of each its length, its corner x, as it differs from
+    that of the patch before, and z, its heights h and h' at the corner and the other end, its tilt t, its velocity.
     """
 
-    def __init__(self, layers: int = 8, waves: int = 24) -> None:
+    def __init__(self, layers: int = 8, waves: int = 24, patches: int = 0) -> None:
         super().__init__()
-        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE):
-            raise ValueError(f"{layers} layers of {waves} waves cannot be")
-        self.layers, self.waves = layers, waves
+        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE and 0 <= patches <= 64):
+            raise ValueError(f"{layers} layers of {waves} waves and {patches} patches cannot be")
+        self.layers, self.waves, self.patches = layers, waves, patches
         self.stack = layers + (layers - 1) * waves
-        self.latent = HEAD + 2 * self.stack
+        self.unit = HEAD + 2 * self.stack  # the place of the unit of patches
+        self.latent = self.unit + (1 + PATCH * patches if patches else 0)
 
     def forward(self, latents: Tensor, points: Tensor) -> Tensor:
         """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2."""
@@ -111,13 +126,33 @@ class FaultedDecoder(nn.Module):
             shift = shift + torch.where(wall > 0, 0.0, throw * DEPTH) * there
         depth = z + NATIVE / 2
         above, below = depth - shift, depth - shift - number(SHIFT) * DEPTH
-        stacks = latents[:, HEAD:].view(len(latents), 2, self.stack)[:, :, : self.layers]
+        stacks = latents[:, HEAD : self.unit].view(len(latents), 2, self.stack)[:, :, : self.layers]
         velocities = [stacks[:, 0], torch.where((latents[:, TWO] > 0)[:, None], stacks[:, 1], stacks[:, 0])]
         rest = _stack(velocities[0], curves[0], above, beyond)
         inside = _stack(velocities[1], curves[1], below, beyond)
         values = rest + block * (inside - rest)
-        if not bool((latents[:, FILL_TOP] > 0).any()):
-            return values
+        if bool((latents[:, FILL_TOP] > 0).any()):
+            values = values + self._filled(
+                latents, curves, velocities, block, (depth, above, below, first), beyond
+            )
+        return self._patched(latents, values, x + NATIVE / 2, depth, width)
+
+    def _filled(
+        self,
+        latents: Tensor,
+        curves: list[Tensor],
+        velocities: list[Tensor],
+        block: Tensor,
+        places: tuple[Tensor, Tensor, Tensor, Tensor],
+        beyond: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """The fill: places are depths, as they are, above and below, and cells beyond line 0."""
+        depth, above, below, first = places
+        shape = (-1, *[1] * (depth.dim() - 1))
+
+        def number(i: int) -> Tensor:
+            return latents[:, i].double().view(shape)
+
         lower = number(SHIFT) >= 0  # the block is
         under = beyond(torch.where(lower, curves[1][:, 0] - below, curves[0][:, 0] - above))
         over = beyond(depth - number(FILL_TOP) * DEPTH)
@@ -126,7 +161,27 @@ class FaultedDecoder(nn.Module):
         step = torch.where(lower.view(-1, 1), velocities[1][:, 1:2], velocities[0][:, 1:2])
         more = (step.view(shape) / 2 + latents[:, FILL_VELOCITY].view(shape)) * VELOCITY
         part = torch.where(lower, block, 1 - block) * over * under * near
-        return values + torch.where(number(FILL_TOP) > 0, more * part, 0.0)
+        return torch.where(number(FILL_TOP) > 0, more * part, 0.0)
+
+    def _patched(self, latents: Tensor, values: Tensor, x: Tensor, z: Tensor, width: Tensor) -> Tensor:
+        """Values with patches drawn over them, at positions in cells from the map's upper left."""
+        if not self.patches:
+            return values
+        numbers = latents[:, self.unit + 1 :].double().view(len(latents), self.patches, PATCH)
+        numbers = numbers * (latents[:, self.unit].double() * FINEST)[:, None, None]
+        told = numbers[:, :, LENGTH] != 0
+        if not bool(told.any()):
+            return values
+        across = numbers[:, :, ACROSS].cumsum(1)
+        x, z = (at.expand(len(latents), *at.shape[1:]) for at in (x, z))
+        for i in torch.nonzero(told.any(0))[:, 0].tolist():
+            rows = torch.nonzero(told[:, i])[:, 0]
+            inside, velocity = _patch(
+                numbers[rows, i], across[rows, i], x[rows], z[rows], width[rows], values.dtype
+            )
+            before = values[rows]
+            values = values.index_copy(0, rows, before + inside * (velocity - before))
+        return values
 
 
 def _distance(angle: Tensor, offset: Tensor, x: Tensor, z: Tensor) -> Tensor:
@@ -145,3 +200,22 @@ def _stack(velocities: Tensor, curves: Tensor, depth: Tensor, beyond: Callable[[
         if bool(velocities[:, i + 1].any()):
             values = values + velocities[:, i + 1].view(shape) * VELOCITY * beyond(depth - deepest)
     return values
+
+
+def _patch(
+    numbers: Tensor, across: Tensor, x: Tensor, z: Tensor, width: Tensor, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """How much of each position (B, ...) is of patches of numbers (B, 7) and corners across (B,); their velocities."""
+    shape = (-1, *[1] * (x.dim() - 1))
+
+    def within(cells: Tensor) -> Tensor:
+        return torch.sigmoid((cells / width).to(dtype))
+
+    length, _, down, height, other, tilt, velocity = (number.view(shape) for number in numbers.unbind(1))
+    right, below = x - across.view(shape), z - down
+    a, b = torch.where(length < 0, below, right), torch.where(length < 0, right, below)
+    part = a / length.abs()
+    top = tilt * part
+    inside = within(a) * within(length.abs() - a) * within(b - top)
+    inside = inside * within(top + height + (other - height) * part - b)
+    return inside, (velocity * VELOCITY).to(dtype)

@@ -1,0 +1,128 @@
+"""Patches over what layers and faults leave wrong: found, told, drawn, searched for."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from velcodec import faulted_fit, metrics, patches, synth
+from velcodec.codebook import load_codebook
+from velcodec.decoders import faulted
+from velcodec.fit import fit_latents
+from velcodec.grid import centres, make_grid
+from velcodec.synthesis import sample
+from velcodec.training_data import CENTRE, SCALE, normalise
+
+CPU = torch.device("cpu")
+CRISP = faulted.WIDTH
+DECODER = faulted.FaultedDecoder(waves=8, patches=12)
+
+
+def torn(family: str, count: int, seed: int) -> NDArray[np.float32]:
+    """Normalised maps (n, 70, 70) of which a wedge is moved, as no layers and three faults tell them."""
+    maps = normalise(synth.generate(family, count, seed=seed)).numpy()
+    z, x = np.mgrid[:70, :70]
+    wedge = (x - 0.6 * z > 8) & (x + 0.8 * z < 75)
+    return np.where(wedge, np.roll(maps, (9, -6), (1, 2)), maps)
+
+
+def flat(*drawn: tuple[int, ...]) -> NDArray[np.float64]:
+    """A map of two layers with trapezia (numbers of a patch) over it."""
+    v = np.where(np.arange(70)[:, None] < 30, -0.5, 0.3) * np.ones((70, 70))
+    for numbers in drawn:
+        share = patches.cover(np.array(numbers), CRISP, 1.0, 70)
+        v += share * (numbers[faulted.VALUE] * faulted.VELOCITY - v)
+    return v
+
+
+def test_trapezia_are_found_as_they_are() -> None:
+    """Upright, turned, a triangle, one that reaches past the map."""
+    made = [
+        (12, 20, 5, 8, 3, 4, 30),
+        (-15, 50, 40, 6, 10, -5, -20),
+        (9, 2, 45, 0, 9, 0, 40),
+        (20, 60, 8, 5, 5, 3, 10),
+    ]
+    v = flat(*made)
+    found = list(patches.found(v, flat(), CRISP, 1.0, 12))
+    assert found[4].error < 0.02 * ((v - flat()) ** 2).sum()
+    assert (np.diff([patch.error for patch in found]) < 0).all()
+
+
+def test_nothing_wrong_takes_no_patches() -> None:
+    assert list(patches.found(flat(), flat(), CRISP, 1.0, 12)) == []
+    assert list(patches.found(flat(), flat() + 1e-3, CRISP, 1.0, 12)) == []
+
+
+def drawn(told: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Two layers with the patches that a latent tells."""
+    rows = told.reshape(-1, faulted.PATCH).copy()
+    rows[:, faulted.ACROSS] = np.cumsum(rows[:, faulted.ACROSS])
+    return flat(*map(tuple, rows[rows[:, faulted.LENGTH] != 0]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(-30, 60)] * 7), max_size=8))
+def test_told_from_left_they_draw_the_same(rows: list[tuple[int, ...]]) -> None:
+    rows = [row for row in rows if row[faulted.LENGTH]]
+    given_ = [patches.Patch(np.array(row), patches.cover(np.array(row), CRISP, 1.0, 70), 0.0) for row in rows]
+    told = patches.as_told(given_, 10)
+    assert told.shape == (70,) and not told[7 * len(rows) :].any()
+    np.testing.assert_allclose(
+        drawn(told), flat(*rows), atol=0.1
+    )  # of two that share less than a hundredth of a cell
+
+
+@pytest.mark.parametrize("family", ["CurveVel_B", "CurveFault_B", "FlatFault_A"])
+def test_a_map_with_patches_is_drawn_as_told(family: str) -> None:
+    """The decoder leaves the error that is said, less with every patch; beside them the map is as told without."""
+    axis = torch.from_numpy(centres(70))
+    for v in torn(family, 3, 11):
+        for told in faulted_fit.faulted_maps(v, DECODER)[:1]:
+            for step in (0.5, 2.0):
+                q, last = told.rounded(step), np.inf
+                for more, error, beside in told.patched(q, step):
+                    y = torch.from_numpy(more * step)[None]
+                    off = DECODER.grid(y, axis, axis)[0].numpy() - told.v
+                    assert (off**2).sum() == pytest.approx(error, rel=1e-2, abs=1e-3)  # soft edges overlap
+                    assert error < last and (more[: DECODER.unit] == q[: DECODER.unit]).all()
+                    rest, last = beside, error
+                assert rest.error(q, step) < told.error(q, step)
+
+
+def test_a_decoder_without_patches_has_none() -> None:
+    v = torn("CurveFault_B", 1, 12)[0]
+    told = faulted_fit.faulted_maps(v, faulted.FaultedDecoder(waves=8))[0]
+    assert list(told.patched(told.rounded(1.0), 1.0)) == []
+
+
+def test_patches_of_no_unit_draw_nothing() -> None:
+    """A hostile latent: no number that is not finite comes of it."""
+    axis = torch.from_numpy(centres(70))
+    y = torch.ones(1, DECODER.latent)
+    y[:, DECODER.unit] = 0
+    assert torch.isfinite(DECODER.grid(y, axis, axis)).all()
+
+
+def test_patches_are_differentiable() -> None:
+    axis = torch.from_numpy(centres(20))
+    y = torch.zeros(1, DECODER.latent, dtype=torch.double)
+    y[0, faulted.SOFT], y[0, DECODER.unit] = 40, 16
+    y[0, DECODER.unit + 1 :][:7] = torch.tensor([20.0, 10, 10, 15, 25, 5, 30])
+    y.requires_grad_(True)
+    (gradient,) = torch.autograd.grad(DECODER.grid(y, axis, axis).square().sum(), [y])
+    assert torch.isfinite(gradient).all() and (gradient[0, DECODER.unit + 1 :][:7] != 0).all()
+
+
+@pytest.mark.parametrize("family", ["CurveVel_B", "CurveFault_B", "CurveFault_A"])
+def test_latents_of_torn_maps_come_nearer(family: str) -> None:
+    """Than with the codebook before, which had no patches."""
+    maps, mean = torn(family, 6, 13), {}
+    for name in ("openfwi-2d-v3", None):
+        book = load_codebook(name)
+        fit = fit_latents(maps, book, CPU, 3, psnr=np.full(len(maps), 33.0))
+        restored = sample(book, fit.rounded(book)[1], make_grid((70, 70)), CPU)
+        mean[book.id] = metrics.psnr(maps * SCALE + CENTRE, restored * SCALE + CENTRE).mean()
+    assert mean["openfwi-2d-v4"] > mean["openfwi-2d-v3"] + 2

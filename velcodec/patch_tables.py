@@ -1,0 +1,69 @@
+"""Table sets with patches, counted on what layers and faults leave wrong of training maps.
+
+A table tells nothing of another number, so that an unused patch would cost all its seven numbers. Hence sets of a few
+sizes: in each most patches are there nearly always, and those past its size never.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from . import patches
+from .aim import FLOOR
+from .decoders import faulted
+from .faulted_fit import CELL, FINE, FaultedMap
+from .tables import Mass, always, smoothed
+from .told_tables import anywhere
+
+SURE, LIKELY = 0.97, 0.8  # how often a patch of the first and of the second half of a set is there
+BITS = 32.0  # of a patch, about, as maps are counted
+# How far from 0 (cells) numbers may be, seen or not; velocities in units of faulted.VELOCITY.
+FARTHEST = {
+    faulted.LENGTH: 70, faulted.ACROSS: 70, faulted.DOWN: 70, faulted.HEIGHT: 40, faulted.OTHER_HEIGHT: 40,
+    faulted.TILT: 40, faulted.VALUE: 52,
+}  # fmt: skip
+
+
+def sequences(maps: Sequence[FaultedMap], rate: float) -> list[list[patches.Patch]]:
+    """The patches of each map that are worth their bits, in the order in which they were found."""
+
+    def own(told: FaultedMap) -> list[patches.Patch]:
+        q = told.rounded(FINE)
+        found = list(told.over(q, FINE))
+        errors = np.array([told.error(q, FINE), *(patch.error for patch in found)])
+        costs = np.log(errors / told.scale + FLOOR) + rate * BITS * np.arange(len(errors))
+        return found[: int(costs.argmin())]
+
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        return list(pool.map(own, maps))
+
+
+def table_sets(
+    found: Sequence[Sequence[patches.Patch]], first: int, step: float, sizes: Sequence[int]
+) -> list[dict[int, Mass]]:
+    """The tables of each size, by the place of their number: the unit of patches stands at `first`, they follow."""
+    out = []
+    for size in sizes:
+        told = [patches.as_told(own[:size], size).reshape(size, -1) for own in found if own]
+        there = np.concatenate([rows[rows[:, faulted.LENGTH] != 0] for rows in told])
+        masses = [
+            anywhere(smoothed(there[:, k].astype(np.float64)), round(FARTHEST[k] / CELL))
+            for k in range(faulted.PATCH)
+        ]
+        tables = {first: always(round(CELL / (faulted.FINEST * step**2)))}
+        for i in range(size):
+            share = SURE if i < size / 2 else LIKELY
+            for k, mass in enumerate(masses):
+                tables[first + 1 + faulted.PATCH * i + k] = _or_none(mass, share)
+        out.append(tables)
+    return out
+
+
+def _or_none(mass: Mass, share: float) -> Mass:
+    """A table of numbers that are there in a share of the cases, and 0 in the others."""
+    low, seen = mass
+    out = share * seen / seen.sum()
+    out[-low] += 1 - share
+    return low, out
