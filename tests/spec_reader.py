@@ -29,7 +29,7 @@ SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("895
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, COSINES, ENTROPY, RESIDUAL, MOST_TABLES, COSINES_RESIDUAL = 9, 15, 16, 128, 112, 240
 PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, from coder 5 on
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH = (
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH, NINTH = (
     1,
     2,
     4,
@@ -40,9 +40,10 @@ MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH = (
     128,
     256,
     512,
+    1024,
 )  # features
 MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
-CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH)  # each needs those before it
+CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 MOST_HEADERS = (
@@ -60,10 +61,12 @@ WORDS = {  # by coder
     6: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 6",
     7: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 7",
     8: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 8",
+    9: "v4 768 ffb583f560d704e9ea1d97cc6d9e889e4b214f14e67ecd9683529657492045b2 9",
 }
 DICTIONARIES = {coder: (MOST_HEADERS % tuple(words.split())).encode() for coder, words in WORDS.items()}
 DICTIONARIES[7] += b'{"archive":true,'
 DICTIONARIES[8] += b'{"archive":true,"shape":[1000,70,70],'
+DICTIONARIES[9] += b'{"archive":true,"shape":[1000,70,70],"shape":[100,70,70],'
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -148,7 +151,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~1023, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~2047, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -337,6 +340,9 @@ def entropy_latents(data: bytes, kinds: Array, prior: dict[str, Array], coder: i
     low, size, step = prior["prior.low"].astype(int), prior["prior.size"].astype(int), prior["prior.step"]
     need(all(t < len(step) for t, _ in groups), "a table set that the codebook has not")
     ends = np.cumsum(size).reshape(size.shape)
+    if "prior.table" in prior:
+        which = prior["prior.table"]
+        low, size, ends = low[which], size[which], ends[which]
     frequency = prior["prior.frequency"].tolist()
     message = Message(data)
     q = {int(row): np.empty(low.shape[1], int) for _, rows in groups for row in rows}
@@ -371,6 +377,11 @@ class Book(NamedTuple):
     tensors: dict[str, Array]
     sha256: str
     options: dict[str, Any]
+
+    @property
+    def numbers(self) -> int:
+        """D."""
+        return int(self.tensors["prior.table" if "prior.table" in self.tensors else "prior.low"].shape[1])
 
 
 def parse_book(data: bytes) -> Book:
@@ -470,7 +481,8 @@ class Decoder:
             return self.under.warp(y[1 : 1 + numbers], x, z)
         for past, options, at in ((30, self.faults, faults_at), (10, self.layers, layers_at)):
             if y[0] > past and options is not None:
-                return at(y, options.get("layers", 8), options.get("waves", 24), x, z)
+                more = {"patches": options["patches"]} if at is faults_at and "patches" in options else {}
+                return at(y, options.get("layers", 8), options.get("waves", 24), x, z, **more)
         out = np.zeros(x.shape)
         for number, (k, down) in zip(y[1:], self.w["cosines.waves"], strict=True):
             out += number * wave(k, x) * wave(down, z)
@@ -508,10 +520,11 @@ def layers_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
     return stack_at(0.05 * y[1 : layers + 1], curves, 35 * (z + 1), 0.02)
 
 
-def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
+def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array, patches: int = 0) -> Array:
     """Of the faulted decoder, from the latent with its number 0."""
     size = layers + (layers - 1) * waves
-    need(2 <= layers <= 16 and 2 <= waves <= 70 and 16 + 2 * size < len(y), "faulted")
+    need(2 <= layers <= 16 and 2 <= waves <= 70 and 0 <= patches <= 64, "faulted")
+    need(16 + 2 * size + (1 + 7 * patches if patches else 0) < len(y), "faulted")
     width, d = max(0.05 * y[1], 0.02), 35 * (z + 1)
     s = [
         35 * x * math.cos(0.0075 * y[n]) + 35 * z * math.sin(0.0075 * y[n]) - 0.15 * y[n + 1]
@@ -534,11 +547,24 @@ def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
 
     rest, of_rest = part(d - shift, 17)
     block, of_block = part(d - shift - 0.15 * y[3], 17 + size if y[2] > 0 else 17)
-    out = (1 - m) * rest + m * block
-    if not y[4] > 0:
-        return np.asarray(out)
-    fill, away = (m * of_block, s[0]) if y[3] >= 0 else ((1 - m) * of_rest, -s[0])
-    return np.asarray(out + fill * (sigmoid((0.15 * y[6] - away) / width) if y[6] > 0 else 1))
+    out = np.asarray((1 - m) * rest + m * block)
+    if y[4] > 0:
+        fill, away = (m * of_block, s[0]) if y[3] >= 0 else ((1 - m) * of_rest, -s[0])
+        out = out + fill * (sigmoid((0.15 * y[6] - away) / width) if y[6] > 0 else 1)
+    first, corner = 16 + 2 * size + 1, 0.0
+    for p in range(patches):
+        told = y[first] / 16 * y[first + 7 * p + 1 :][:7]
+        length, across, down, height, other, tilt, value = told.tolist()
+        corner += across
+        if length:
+            a, b = 35 * (x + 1) - corner, d - down
+            if length < 0:
+                a, b, length = d - down, 35 * (x + 1) - corner, -length
+            e = a / length
+            sides = (a, length - a, b - tilt * e, tilt * e + height + (other - height) * e - b)
+            inside = np.prod([sigmoid(side / width) for side in sides], axis=0)
+            out = out + inside * (0.02 * value - out)
+    return np.asarray(out)
 
 
 # 9: the adaptive coder
@@ -1440,7 +1466,7 @@ def block(file: File, payload: bytes, shapes: list[tuple[int, int]], books: list
             value = of_waves(q, unit * 2 ** ((code - 512) / 32), offset) + corrections.get(i, 0)
             found[i] = converted(np.clip(value, low, high), dtype)
     if len(found) < len(shapes):
-        need(bool(books) and books[0].tensors["prior.low"].shape[1] == d, "a codebook is needed")
+        need(bool(books) and books[0].numbers == d, "a codebook is needed")
         decoder = Decoder(books[0])
         latents = entropy_latents(held[0], kind, books[0].tensors, file.coder) if any(has_entropy) else {}
         eight = np.frombuffer(held[1], [("s", "<f4"), ("q", "i1", (plain,))])

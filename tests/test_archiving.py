@@ -150,7 +150,7 @@ def test_files_are_appended_to_an_archive_of_the_coder_before(tmp_path: Path) ->
     assert (metrics.psnr(more, after) >= 35).all()
     book = Path(velcodec.__file__).parent / "codebooks/openfwi-2d-v3.safetensors"
     np.testing.assert_allclose(spec_reader.read(output, book)[len(before) :], after, rtol=0, atol=0.5)
-    options = Options(Request(effort=1), device="cpu")
+    options = Options(Request(effort=1), device="cpu", codebook="openfwi-2d-v3")
     archiving.archive(find_shards([tmp_path / "Style_B"]), tmp_path / "new.vlz", options, workers=1)
     said = bad("merge", output, tmp_path / "new.vlz", tmp_path / "both.vlz")
     assert "the coder of an earlier or a later release" in said

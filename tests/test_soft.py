@@ -97,7 +97,7 @@ def test_any_columns_of_few_layers_have_an_order(runs: list[list[int]], random: 
 def test_smoothed_faults_keep_the_psnr_in_fewer_bytes(family: str, tmp_path: Path) -> None:
     maps = synth.generate(family, 12, 70, seed=77)
     path = tmp_path / "a.vlz"
-    velcodec.compress(maps, path, psnr=33)
+    velcodec.compress(maps, path, psnr=33, effort=2)  # from effort 3 on most are cheaper as latents
     with velcodec.open(path) as archive:
         modes = list(archive.quality.mode)
         fine = archive.read(shape=(280, 280))

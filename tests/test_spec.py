@@ -70,9 +70,10 @@ FOURTH, FIFTH = THIRD | container.FEATURE_FOURTH, THIRD | container.FEATURE_FOUR
 SIXTH = FIFTH | container.FEATURE_SIXTH
 SEVENTH = SIXTH | container.FEATURE_SEVENTH
 EIGHTH = SEVENTH | container.FEATURE_EIGHTH
-ARCHIVE = EIGHTH | container.FEATURE_ARCHIVE
+NINTH = EIGHTH | container.FEATURE_NINTH
+ARCHIVE = NINTH | container.FEATURE_ARCHIVE
 CODERS = dict(
-    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH), header.CODERS, strict=True)
+    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH), header.CODERS, strict=True)
 )  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
@@ -297,7 +298,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | EIGHTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | NINTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -496,7 +497,9 @@ def parts_read_by_both(
         firsts: integers of number 0, of some table sets; of all sets two are below a residual.
         eight: in steps of a half.
     """
-    sizes, d = book.tensors["prior.size"], book.latent
+    d = book.latent
+    sizes = np.where(book.prior.size == 2, 0, book.prior.size)  # 0: hardly ever another integer
+    sizes[1:, 0] = 2
     flat = [(d - 1 - i) % 3 == 0 for i in range(1, d)]
     assert (sizes[:, 1:] == np.where(flat, 0, 61)).all()
     assert sizes[:, 0].tolist() == [0, *[2] * (len(sizes) - 1)]
@@ -659,7 +662,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | EIGHTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | NINTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -680,7 +683,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | EIGHTH
+    assert file.features == container.FEATURE_TILES | NINTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -1646,22 +1649,24 @@ def test_prologue() -> None:
         (container.FEATURE_SIXTH, "sixth"),
         (container.FEATURE_SEVENTH, "seventh"),
         (container.FEATURE_EIGHTH, "eighth"),
+        (container.FEATURE_NINTH, "ninth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth, archive, sixth, seventh, eighth = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive, sixth, seventh, eighth, ninth = (bit for bit, _ in named[2:])
     stated = (
-        f"**coder 8** with features {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh} and {eighth}, of "
+        f"**coder 9** with features {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh}, {eighth} and {ninth}, of "
+        f"**coder 8** with {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh} and {eighth}, of "
         f"**coder 7** with {second}, {third}, {fourth}, {fifth}, {sixth} and {seventh}, of **coder 6** with "
         f"{second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
         f"{third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and {fourth}, of **coder 3** with "
         f"{second} and {third}, of **coder 2** with {second} alone, of **coder 1** with none of them; {third} without "
         f"{second}, {fourth} without {third}, {fifth} without {fourth}, {archive} and {sixth} without {fifth}, "
-        f"{seventh} without {sixth}, and {eighth} without {seventh} are refused."
+        f"{seventh} without {sixth}, {eighth} without {seventh}, and {ninth} without {eighth} are refused."
     )
     assert stated in " ".join(PAGE.split())
-    each = (second, third, fourth, fifth, sixth, seventh, eighth)
+    each = (second, third, fourth, fifth, sixth, seventh, eighth, ninth)
     assert [sum(each[:k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
@@ -1725,7 +1730,8 @@ def test_head() -> None:
     assert says("HEAD", f"In coder 3 the dictionary has {header.CODERS[2]} for {header.CODERS[1]}.")
     assert dictionary.count(header.CODERS[1].encode()) == 1
     third = dictionary.replace(header.CODERS[1].encode(), header.CODERS[2].encode())
-    older, *books = named_in_dictionaries(dictionary)
+    older, *books, v4 = named_in_dictionaries(dictionary)
+    v3 = books[-1]
     made_of = [third]
     for book in books:
         words = third
@@ -1743,7 +1749,14 @@ def test_head() -> None:
     last, (was, now) = '"shape":[1000,70,70],', header.CODERS[6:8]
     assert says("HEAD", f"In coder 8 it is that of coder 7 with {now} for {was}, and after it {last}.")
     made_of.append(made_of[-1].replace(was.encode(), now.encode()) + last.encode())
-    coders = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH)
+    ninth = made_of[-1]
+    for was, now in zip((*header.CODERS[7:8], *v3), (*header.CODERS[8:9], *v4), strict=True):
+        assert ninth.count(was.encode()) == 1
+        ninth = ninth.replace(was.encode(), now.encode())
+    latest = '"shape":[100,70,70],'
+    assert says("HEAD", f"and for the SHA-256 beside these {v4[2]}, and after it {latest}.")
+    made_of.append(ninth + latest.encode())
+    coders = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH)
     by_coder = dict(zip(coders, (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
     assert [*by_coder.values()] == [*container.HEADER_DICTIONARIES.values()]
@@ -1756,7 +1769,7 @@ def test_head() -> None:
 
 
 def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
-    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 to 6.
+    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 to 6 and 9.
 
     Of each: its id, `"latent":` with its numbers, its SHA-256.
     """
@@ -1779,15 +1792,21 @@ def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
         text,
     )
     assert sixth
-    return [older, (fourth[1], older[1], fourth[2]), fifth.groups(), (sixth[1], fifth[2], sixth[2])]
+    ninth = re.search(
+        rf"In coder 9 it is that of coder 8 with velcodec-9 for velcodec-8, (\S+) for {sixth[1]}, "
+        rf"(\S+) for {fifth[2]}, and for the SHA-256 beside these ([0-9a-f]{{64}}),",
+        text,
+    )
+    assert ninth
+    v3 = sixth[1], fifth[2], sixth[2]
+    return [older, (fourth[1], older[1], fourth[2]), fifth.groups(), v3, ninth.groups()]
 
 
-@pytest.mark.parametrize("coder", [4, 5, 6])
+@pytest.mark.parametrize("coder", [4, 5, 6, 9])
 def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
     """The default one of its time: one released since takes some 55 bytes more a file."""
-    id_, latent, sha256 = named_in_dictionaries(container.HEADER_DICTIONARIES[container.FEATURE_SECOND])[
-        coder - 3
-    ]
+    named = named_in_dictionaries(container.HEADER_DICTIONARIES[container.FEATURE_SECOND])
+    id_, latent, sha256 = named[-1 if coder == 9 else coder - 3]
     book = velcodec.load_codebook(id_)
     assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
     assert id_ in codebook.builtin_ids()
@@ -1941,7 +1960,7 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 6]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 7]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
@@ -2141,8 +2160,9 @@ def test_codebooks() -> None:
     book = velcodec.load_codebook()
     sizes = re.findall(r"number m of frequencies, (\d+)\.\.(\d+)", section("Codebooks"))
     assert sizes == [("2", str(prior.MAX_SIZE))]
-    certain = "or 0, for a table of two, {} and {}, that are not in prior.frequency".format(*prior.CERTAIN)
-    assert certain in tensors[2][2]
+    certain = "There a size may be 0, for a table of two, {} and {}, that are not in".format(*prior.CERTAIN)
+    assert says("Codebooks", f"{certain} prior.frequency.")
+    assert tensors[4][2].endswith(f"counted for each t and d they are at most {prior.MAX_FREQUENCIES}")
     assert says("Codebooks", f"at most {codebook.MAX_BYTES} bytes")
     most = int(re.findall(r"T at most (\d+)", section("Codebooks"))[0])
     assert most == container.MAX_TABLES
@@ -2159,6 +2179,8 @@ def test_codebooks() -> None:
         }
         if "(T, D)" in kind:
             assert found[name].shape == (len(book.prior.step), book.latent)
+        if "(U,)" in kind:
+            assert found[name].shape == (int(book.tensors["prior.table"].max()) + 1,)
     assert {k.split(".")[0] for k in book.tensors} == {row[0].split(".")[0] for row in tensors}
     named = re.search(r"family, (.*?)\)", section("Codebooks").replace("`", ""))
     assert named
@@ -2267,7 +2289,34 @@ def test_layers_of_a_choice() -> None:
 def test_faults_of_a_choice() -> None:
     title, head = "Decoder `choice`", faulted.HEAD
     check_options("faulted", faulted.FaultedDecoder, spec_reader.faults_at, head, 2, 2, 16)
-    assert says(title, f"With M = L + (L - 1) K, {head} + 2 M is at most D - 1;")
+    assert says(title, "It may have patches, P, 0..64, else it is 0.")
+    per = faulted.PATCH
+    assert says(
+        title,
+        f"With M = L + (L - 1) K and Q = 1 + {per} P, or Q = 0 where P is 0, {head} + 2 M + Q is at most D",
+    )
+    nowhere = np.zeros((1, 1))
+    for patches in (1, 3, 64):
+        count = head + 2 * (2 + 2) + 1 + per * patches
+        assert faulted.FaultedDecoder(2, 2, patches).latent == count
+        spec_reader.faults_at(np.ones(count + 1), 2, 2, nowhere, nowhere, patches)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.faults_at(np.ones(count), 2, 2, nowhere, nowhere, patches)
+    for patches in (-1, 65):
+        with pytest.raises(ValueError, match="cannot be"):
+            faulted.FaultedDecoder(2, 2, patches)
+        with pytest.raises(spec_reader.SpecError):
+            spec_reader.faults_at(np.ones(20000), 2, 2, nowhere, nowhere, patches)
+    finest = round(1 / faulted.FINEST)
+    order = ["length", "across", "down", "height", "other", "tilt", "value"]
+    places = (
+        faulted.LENGTH, faulted.ACROSS, faulted.DOWN, faulted.HEIGHT, faulted.OTHER_HEIGHT, faulted.TILT, faulted.VALUE,
+    )  # fmt: skip
+    assert places == tuple(range(per))
+    assert says(title, f"o = {head} + 2 M + 1; corner = 0")
+    told = f"y_o / {finest} times y_(o + {per} p + 1) .. y_(o + {per} p + {per})"
+    assert says(title, f"[{', '.join(order)}] = {told}")
+    assert says(title, f"output = output + inside ({faulted.VELOCITY} value - output)")
     assert says(
         title,
         f"y_0 > {choice.FROM_FAULTS:g}, if there are faults: output = that of the faults below else, y_0",
@@ -2306,3 +2355,25 @@ def test_faults_of_a_choice() -> None:
     assert says(title, f"else, if y_{top} > 0: fill = (1 - m) g near, with g of the rest;")
     assert [says(title, f"near = S({depth} y_{reach} {sign} s[0])") for sign in "-+"] == [True, True]
     assert says(title, f"near = 1 instead if y_{reach} <= 0")
+
+
+def test_patches_are_drawn_as_the_page_says() -> None:
+    """Upright and turned ones, over one another, partly off the map, none; crisp and soft."""
+    rng = np.random.default_rng(3)
+    decoder = faulted.FaultedDecoder(3, 4, 6)
+    axis = (2 * np.arange(35) + 1) / 35 - 1
+    x, z = np.meshgrid(axis, axis)
+    for softness in (0.0, 4.0):
+        y = np.zeros(decoder.latent)
+        y[: faulted.HEAD] = rng.normal(0, 20, faulted.HEAD)
+        y[faulted.SOFT] = softness
+        y[faulted.HEAD : decoder.unit] = rng.normal(0, 10, decoder.unit - faulted.HEAD)
+        y[decoder.unit] = 8
+        y[decoder.unit + 1 :] = rng.integers(-40, 90, decoder.latent - decoder.unit - 1)
+        y[decoder.unit + 1 + 2 * faulted.PATCH] = 0
+        latent, at = torch.from_numpy(y.astype(np.float32))[None], torch.from_numpy(axis)
+        drawn = decoder.grid(latent, at, at)[0].numpy()
+        without = decoder.grid(latent * (torch.arange(decoder.latent) <= decoder.unit), at, at)[0].numpy()
+        assert 0.05 < (np.abs(drawn - without) > 0.1).mean() < 0.95
+        page = spec_reader.faults_at(np.concatenate([[40.0], latent[0].double().numpy()]), 3, 4, x, z, 6)
+        np.testing.assert_allclose(drawn, page, atol=2e-4)

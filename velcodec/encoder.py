@@ -24,12 +24,12 @@ from .modes import Maps, Offer
 from .request import Request
 
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
-QUICK = 2  # effort up to which time counts more than some bytes
+QUICK = 2  # effort up to which time counts more than some bytes, and soft layers are not tried as latents
 CHEAP_QUICK = 0.015  # CHEAP at those efforts
 SMOOTH_LEEWAY = 0.985  # there, of the bytes of "smooth", which is read in half the time that "edges" takes
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
 SURE = 0.72  # of what a texture takes as samples, by its residuals' histograms, that cosines take less than
-SOFT_ENOUGH = 3  # effort up to which soft layers are not tried as latents: that takes much longer
+HASTY = 3  # effort up to which textures that cosines surely tell in fewer bytes are not tried as samples
 LATENT_BYTES = 9.0  # about what the cheapest latent takes
 WORTH = 0.7  # of the best offer's bytes that a latent may take for its residual to be worth a try
 IN_REACH = 6.0  # dB that a search may win over the network alone
@@ -133,7 +133,7 @@ def _try_lossy(
     """
     left = finite & _dear(best, maps, request)
     samples = left.copy()  # maps that are tried as samples, and as what is drawn from them
-    if header.cosines and request.max_error is None and request.effort <= SOFT_ENOUGH:
+    if header.cosines and request.max_error is None and request.effort <= HASTY:
         samples &= ~_take_textures(best, maps, left, header, request)
     _try(best, maps, samples, lambda some: modes.as_quantised(some, header, request, smooth=False))
     if request.max_error is None and header.tile is None:
@@ -146,7 +146,7 @@ def _try_lossy(
     )
     if header.tile is None:
         exact_layers = np.isin(best.kinds, LAYERED_KINDS)
-        if request.effort > SOFT_ENOUGH:
+        if request.effort > QUICK:
             exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
         ways.append(modes.copied(best))
         ways += _try_latents(best, maps, left & ~exact_layers, header, request, codebook, device)
