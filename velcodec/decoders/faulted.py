@@ -169,18 +169,20 @@ class FaultedDecoder(nn.Module):
             return values
         numbers = latents[:, self.unit + 1 :].double().view(len(latents), self.patches, PATCH)
         numbers = numbers * (latents[:, self.unit].double() * FINEST)[:, None, None]
-        told = numbers[:, :, LENGTH] != 0
-        if not bool(told.any()):
-            return values
+        turned = numbers[:, :, LENGTH].sign()
         across = numbers[:, :, ACROSS].cumsum(1)
-        x, z = (at.expand(len(latents), *at.shape[1:]) for at in (x, z))
-        for i in torch.nonzero(told.any(0))[:, 0].tolist():
-            rows = torch.nonzero(told[:, i])[:, 0]
-            inside, velocity = _patch(
-                numbers[rows, i], across[rows, i], x[rows], z[rows], width[rows], values.dtype
-            )
-            before = values[rows]
-            values = values.index_copy(0, rows, before + inside * (velocity - before))
+        for i in torch.nonzero(turned.any(0))[:, 0].tolist():
+            for sign, along, beside in ((1, x, z), (-1, z, x)):
+                rows = torch.nonzero(turned[:, i] == sign)[:, 0]
+                if not len(rows):
+                    continue
+                own, corner = numbers[rows, i], across[rows, i]
+                first, top = (corner, own[:, DOWN]) if sign > 0 else (own[:, DOWN], corner)
+                at = (along[rows], beside[rows]) if len(along) > 1 else (along, beside)
+                inside = _trapezium(own, first, top, *at, width[rows], values.dtype)
+                before = values[rows]
+                velocity = (own[:, VALUE] * VELOCITY).to(values.dtype).view(-1, *[1] * (values.dim() - 1))
+                values = values.index_copy(0, rows, before + inside * (velocity - before))
         return values
 
 
@@ -202,20 +204,26 @@ def _stack(velocities: Tensor, curves: Tensor, depth: Tensor, beyond: Callable[[
     return values
 
 
-def _patch(
-    numbers: Tensor, across: Tensor, x: Tensor, z: Tensor, width: Tensor, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """How much of each position (B, ...) is of patches of numbers (B, 7) and corners across (B,); their velocities."""
-    shape = (-1, *[1] * (x.dim() - 1))
+def _trapezium(
+    numbers: Tensor,
+    first: Tensor,
+    top: Tensor,
+    along: Tensor,
+    beside: Tensor,
+    width: Tensor,
+    dtype: torch.dtype,
+) -> Tensor:
+    """How much of each position, along and beside its straight sides, is of patches (n, 7) with corners (n,) there."""
 
-    def within(cells: Tensor) -> Tensor:
-        return torch.sigmoid((cells / width).to(dtype))
+    def cells(number: Tensor) -> Tensor:
+        return number.view(-1, *[1] * (along.dim() - 1))
 
-    length, _, down, height, other, tilt, velocity = (number.view(shape) for number in numbers.unbind(1))
-    right, below = x - across.view(shape), z - down
-    a, b = torch.where(length < 0, below, right), torch.where(length < 0, right, below)
-    part = a / length.abs()
-    top = tilt * part
-    inside = within(a) * within(length.abs() - a) * within(b - top)
-    inside = inside * within(top + height + (other - height) * part - b)
-    return inside, (velocity * VELOCITY).to(dtype)
+    def within(distance: Tensor) -> Tensor:
+        return torch.sigmoid((distance / width).to(dtype))
+
+    length, _, _, height, other, tilt, _ = map(cells, numbers.unbind(1))
+    a, length = along - cells(first), length.abs()
+    part = a / length
+    upper = cells(top) + tilt * part
+    lower = upper + height + (other - height) * part
+    return within(a) * within(length - a) * (within(beside - upper) * within(lower - beside))
