@@ -115,6 +115,17 @@ class Codebook:
         return [t for t, part in enumerate(self._parts) if part == "faulted"]
 
     @cached_property
+    def patched_tables(self) -> list[int]:
+        """Those of them that tell patches."""
+        from .decoders.choice import ChoiceDecoder
+
+        part = self.decoder.faulted if isinstance(self.decoder, ChoiceDecoder) else None
+        if part is None or not part.patches:
+            return []
+        length = 1 + part.unit + 1  # of the first patch; hardly ever but 0 where there are none
+        return [t for t in self.faulted_tables if self.prior.size[t, length] > 2]
+
+    @cached_property
     def network_tables(self) -> list[int]:
         """The other table sets: latents for a network."""
         return [t for t, part in enumerate(self._parts) if part == "network"]

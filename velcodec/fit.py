@@ -181,11 +181,13 @@ def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
 def _settled(told: Found, aim: Aim, codebook: Codebook, patient: bool) -> Tensor:
     """Maps (B,) that are told by numbers read off them, and not worth a try as anything else."""
     cost = told.cost(aim)
-    if aim.psnr is not None:
-        return cost < -FORTUNE / 2
-    faults = torch.isin(
-        told.table, torch.tensor(codebook.faulted_tables, dtype=torch.long, device=cost.device)
-    )
+
+    def of(tables: list[int]) -> Tensor:
+        return torch.isin(told.table, torch.tensor(tables, dtype=torch.long, device=cost.device))
+
+    if aim.psnr is not None:  # the network may take fewer bits than many patches
+        return (cost < -FORTUNE / 2) & ~of(codebook.patched_tables)
+    faults = of(codebook.faulted_tables)
     good = -math.inf if patient else math.log(SETTLED_FAULTS)
     return cost < torch.where(faults, good, math.log(SETTLED))
 
