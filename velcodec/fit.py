@@ -41,7 +41,7 @@ HOPE_OVER_COSINES = 0.6  # in few steps: of those that start further above cosin
 ROUNDS_WIN = 0.06  # nats that a search on rounded latents may come below the one on continuous ones
 ROUNDING_NATS = 0.5  # of log NMSE that a search on rounded latents may win back
 LAYERED_LOOKS, FAULTED_LOOKS, PATIENT_LOOKS = (1, 99), (2, 2), (8, 6)  # as told_fit.Part has them
-LAYERED_SWEEPS, FAULTED_SWEEPS = 4, 12
+LAYERED_SWEEPS, FAULTED_SWEEPS = 4, (8, 12)  # of faults in haste and not
 ROUNDS_BESIDE = 1, 2  # of searches beside patches, in haste and not
 # NMSE (30 and 43 dB) of layers, and of layers and faults, to which no network comes as cheaply.
 SETTLED, SETTLED_FAULTS = 1e-3, 5e-5
@@ -171,7 +171,7 @@ def parts_read_off(codebook: Codebook, steps: int) -> list[told_fit.Part]:
                 codebook.faulted_tables,
                 told,
                 looks,
-                FAULTED_SWEEPS,
+                FAULTED_SWEEPS[patient],
                 ROUNDS_BESIDE[patient],
             )
         )
