@@ -144,7 +144,8 @@ def _cells_to(away: float, lines: Any, i: int, cell: float) -> int:
 
 
 @inlined
-def _soft(t: float) -> float:
+def soft(t: float) -> float:
+    """The sigmoid of an edge."""
     return 1 / (1 + math.exp(-min(max(t, -30.0), 30.0)))
 
 
@@ -167,7 +168,7 @@ def _layer(
         else:
             if crisp:
                 highest[stack, x, i] = math.inf
-            value += y[first + i + 1] * _soft(below / width)
+            value += y[first + i + 1] * soft(below / width)
     if crisp and over >= 0:
         lowest[stack, x, over] = min(lowest[stack, x, over], depth - FAR * width)
     return value * faulted.VELOCITY
@@ -272,7 +273,7 @@ def draw(
             block, shift = 1.0, 0.0
             for i in range(len(lines)):
                 off = _beyond(lines, i, px, depth)
-                part = _soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
+                part = soft(off / width) if abs(off) < far else (1.0 if off > 0 else 0.0)
                 if lines[i, 4] > 0:
                     block *= part
                 else:
@@ -289,10 +290,10 @@ def draw(
             if fill != 0:
                 if crisp:
                     highest[lower * last, x, 0] = math.inf
-                part = fill * _soft((depth - top) / width)
-                part *= _soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
+                part = fill * soft((depth - top) / width)
+                part *= soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
                 if reach > 0:
-                    part *= _soft(near / width)
+                    part *= soft(near / width)
                 value += part * (block if lower else 1 - block)
             own += (value - v[x, z]) ** 2
             z += 1

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from .compiled import compiled, inlined
 from .decoders import faulted
 from .decoders.cosines import NATIVE
-from .faulted_drawing import FAR
+from .faulted_drawing import FAR, soft
 
 REGIONS = 5  # that are tried for each patch, those of most error
 WRONG = 0.03  # of the map's range: cells less wrong than this are not
@@ -101,7 +101,7 @@ def cover(numbers: Any, width: float, cell: float, side: int) -> Any:
     tilt, unit = numbers[faulted.TILT] * cell, NATIVE / side
     for i in range(side):
         a = (i + 0.5) * unit - first
-        ends = _soft(a / width) * _soft((length - a) / width)
+        ends = soft(a / width) * soft((length - a) / width)
         if ends < 1e-9:
             continue
         part = a / length
@@ -111,17 +111,12 @@ def cover(numbers: Any, width: float, cell: float, side: int) -> Any:
             b = (j + 0.5) * unit
             if from_top - b > FAR * width or b - to > FAR * width:
                 continue
-            share = ends * _soft((b - from_top) / width) * _soft((to - b) / width)
+            share = ends * soft((b - from_top) / width) * soft((to - b) / width)
             if turned:
                 out[i, j] = share
             else:
                 out[j, i] = share
     return out
-
-
-@inlined
-def _soft(t: float) -> float:
-    return 1 / (1 + math.exp(-min(max(t, -30.0), 30.0)))
 
 
 @compiled

@@ -30,7 +30,7 @@ MAX_SIZE = 4096  # integers in one table
 OPEN = 64  # of 65536: the frequency up to which an end of a table is open
 # Integers of a table; of larger ones the search goes past open ends, by their size or so many at least.
 NARROW, ROOM = 2, 16
-WIDE, FAR_ROOM = 64, 1024  # of the wide ones of `Prior.far`
+WIDE, FAR_ROOM = 64, 512  # of the wide ones of `Prior.far`
 CERTAIN = np.array(
     [(1 << TABLE_BITS) - 1, 1], np.uint16
 )  # frequencies of a number that is hardly ever another
@@ -225,18 +225,23 @@ class Prior:
         """Bits of every integer that a search may tell a number by, first .. last of each table: float32."""
         import torch
 
-        count = (self.last - self.first + 1).ravel()
-        table = np.repeat(np.arange(count.size), count)
-        own = (self.places + self._past[0]).ravel()[table]
-        k = np.arange(len(table)) - own  # 0 for the first of the table itself
-        top = self.size.ravel().astype(np.int64)[table] - 1
+        return torch.from_numpy(np.concatenate([self._bits_of(t) for t in range(self.tables)]))
+
+    def _bits_of(self, t: int) -> NDArray[np.float32]:
+        """Those of one table set: all of them at once would pass through a gigabyte."""
+        size = self.size[t].astype(np.int64)
+        count, past = self.last[t] - self.first[t] + 1, self._past[0][t]
+        table = np.repeat(np.arange(self.latent), count)
+        own = np.cumsum(count) - count + past
+        k = np.arange(len(table)) - own[table]  # 0 for the first of the table itself
+        top = size[table] - 1
         inside = np.clip(k, 0, top)
-        own_bits = TABLE_BITS - np.log2(self.frequency.astype(np.float64))
-        bits = own_bits[self.starts.ravel()[table] + inside]
-        low, high = (end.ravel()[table] for end in self.open)
+        own_bits = TABLE_BITS - np.log2(self.frequency[self.starts[t, 0] :][: size.sum()].astype(np.float64))
+        bits = own_bits[(self.starts[t] - self.starts[t, 0])[table] + inside]
+        low, high = (end[t][table] for end in self.open)
         at_end = ((inside == 0) & low) | ((inside == top) & high)
         bits[at_end] += 1 + 2 * np.floor(np.log2(np.abs(k - inside)[at_end] + 1))
-        return torch.from_numpy(bits.astype(np.float32))
+        return bits.astype(np.float32)
 
     def bits(self, y: Tensor, table: Tensor) -> Tensor:
         """Bits (B, D) of latents y (B, D) in steps under the table set of each (B,): exact at the integers.
