@@ -36,7 +36,8 @@ MUCH = 0.3  # nats that patches must win for a search beside them, and for the n
 DEARER = 2.0  # what a bit of patches must win, where no PSNR is asked for: beyond that they cost many and win little
 VAIN = 4  # patches one after the other that are not worth their bits, after which no more are looked for
 BESIDE_SWEEPS, FINER_SWEEPS = 2, 4  # of those searches
-PATCHED = 3  # of what a search for a PSNR made, that patches are tried on; 1 where something else reaches it
+# Of what a search for a PSNR made, that patches are tried on; one alone unless far below what something else takes.
+PATCHED, CLEAR = 3, 0.5
 
 
 @dataclass(frozen=True)
@@ -249,8 +250,8 @@ def _worth_patches(made: list[Start], scales: Scales) -> list[Start]:
     best: dict[tuple[float, int], Start] = {}
     for start in sorted(made, key=_by_cost):
         best.setdefault((scales.sets[start.which].step, id(start.told)), start)
-    tried = 1 if math.isfinite(scales.most) else PATCHED
-    return [start for start in best.values() if scales.bits(start) < scales.most][:tried]
+    able = [start for start in best.values() if scales.bits(start) < scales.most]
+    return able[:PATCHED] if able and scales.bits(able[0]) < CLEAR * scales.most else able[:1]
 
 
 def _patched(start: Start, scales: Scales) -> Patched | None:
