@@ -14,10 +14,10 @@ import velcodec.prior
 from velcodec import cosine_fit, layered_fit, layers, objectives, synth, told_fit, training_data
 from velcodec.aim import Aim
 from velcodec.amortised import AmortisedEncoder
-from velcodec.choice_book import LATENT, Smooth, with_parts
+from velcodec.choice_book import LATENT, Smooth, widened, with_parts
 from velcodec.codebook import Codebook, load_codebook, save
 from velcodec.decoders.choice import ChoiceDecoder
-from velcodec.fit import fit_latents, parts_read_off, table_groups
+from velcodec.fit import Fit, fit_latents, parts_read_off, table_groups
 from velcodec.grid import make_grid
 from velcodec.synthesis import sample
 from velcodec.tables import smoothed
@@ -313,6 +313,7 @@ def test_hostile_tables_are_refused(book: Codebook) -> None:
     for changed in (
         {"prior.table": np.full_like(which, len(size))},
         {"prior.table": which[0]},
+        {"prior.table": which.astype(np.int16) - 1},
         {"prior.table": which[:, :0]},
         {"prior.size": np.zeros_like(size)},
         {"prior.size": size[:-1]},
@@ -335,3 +336,33 @@ def test_the_default_codebook_draws_folded_layers_all_but_exactly() -> None:
     assert np.median(psnr) > 40
     reached = fit_latents(maps, book, CPU, 1, psnr=np.full(12, 38.0))
     assert (psnr_of(maps, book, reached.rounded(book)[1]) >= 38).mean() >= 0.75
+
+
+def test_a_layer_much_thicker_than_those_counted_is_told() -> None:
+    """Its table ends long before; a search used to stop a table's length past that, and cut it short."""
+    z, x = np.mgrid[:70, :70] + 0.5
+    fold = 4 * np.cos(np.pi * x / 70) + 3 * np.cos(3 * np.pi * x / 70)
+    depths = np.array(
+        [6.0, 14, 22, 50, 58]
+    )  # the fourth layer is 28 cells thick, where six of a map have some 12
+    v = np.array([-0.9, -0.4, 0.1, 0.3, 0.6, 0.9], np.float32)[(z > depths[:, None, None] + fold).sum(0)]
+    book, maps = load_codebook(), np.repeat(v[None], 2, 0)
+    fit = fit_latents(maps, book, CPU, 1)
+    assert set(fit.table.tolist()) <= set(book.layered_tables)
+    assert psnr_of(maps, book, fit.rounded(book)[1]).min() > 45
+
+
+def test_a_widened_codebook_draws_the_same() -> None:
+    """Its latents have more numbers, all 0, and cosines more waves."""
+    book = load_codebook("openfwi-2d-v3")
+    wide = widened(book)
+    assert (book.latent, wide.latent) == (640, LATENT)
+    maps = np.concatenate([normal(f, 2, 5) for f in ("CurveVel_A", "FlatFault_A", "Style_B")])
+    fit = fit_latents(maps, book, CPU, 1)
+    _, latents, size = fit.rounded(book)
+    more = np.pad(latents, ((0, 0), (0, LATENT - book.latent)))
+    _, same, sizes = Fit(more, fit.table).rounded(wide)
+    np.testing.assert_array_equal(same, more)
+    np.testing.assert_allclose(sizes, size, atol=0.1)
+    grid = make_grid((70, 70))
+    np.testing.assert_allclose(sample(wide, more, grid, CPU), sample(book, latents, grid, CPU), atol=1e-4)

@@ -14,6 +14,7 @@ from velcodec import (
     faulted_search,
     faulted_tables,
     faults,
+    plateaus,
     prior,
     synth,
     told_tables,
@@ -242,8 +243,8 @@ def test_small_fills_are_seen() -> None:
     v[30:, :35] = v[38:, 35:] = 0.4
     labels = (v > 0).astype(np.int64)
     v[34:38, 36:40] = v[36:38, 60:63] = 0.2 + 0.01
-    seen = faulted_fit.Plateaus(v, np.array([0.0, 0.4]), labels, True)
-    (own,) = faulted_fit._with_fills(seen)
+    seen = plateaus.Plateaus(v, np.array([0.0, 0.4]), labels, True)
+    (own,) = plateaus.with_fills(seen)
     assert own.filled is not None
     np.testing.assert_array_equal(own.filled, np.isclose(v, 0.21))
     assert own.fill == pytest.approx((0.0, 0.2, 0.4))

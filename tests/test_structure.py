@@ -72,8 +72,10 @@ MAY = {
     "faulted_drawing": {"compiled", "decoders"},
     "faulted_search": {"compiled", "decoders", "faulted_drawing", "told"},
     "patches": {"compiled", "decoders", "faulted_drawing"},
+    "plateaus": {"decoders"},
     "faulted_fit": {
-        "compiled", "curves", "decoders", "fault_growth", "faulted_search", "faults", "grid", "patches", "told",
+        "compiled", "curves", "decoders", "fault_growth", "faulted_search", "faults", "grid", "patches",
+        "plateaus", "told",
     },
     "told_fit": {"aim", "codebook", "target", "told"},
     "fit": {
@@ -100,8 +102,8 @@ MAY = {
         "request", "residual", "soft", "soft_fit", "spectrum", "spectrum_coder", "spectrum_fit", "synthesis",
     },
     "encoder": {
-        "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "faulted_fit", "header", "layers",
-        "modes",
+        "blocks", "codebook", "container", "decoder", "entropy", "errors", "exact", "header", "layers",
+        "modes", "plateaus",
         "pixels", "spectrum_coder",
         "request",
     },

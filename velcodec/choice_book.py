@@ -9,7 +9,7 @@ Nothing here is trained: cosines and layers are fixed, and their tables are coun
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,6 +91,7 @@ def with_faults(
     maps: NDArray[np.float32],
     without: Sequence[int] = (),
     torn: NDArray[np.float32] | None = None,
+    patches: int = PATCHES,
 ) -> Codebook:
     """A choice codebook with the faulted decoder beside its other parts, or in place of the one that it had.
 
@@ -98,9 +99,10 @@ def with_faults(
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
         without: table sets that are left out, those of the decoder before among them.
         torn: more such maps, of which patches alone are counted.
+        patches: that a map may have; 0 where the codebook has too few numbers for any.
     """
-    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES, patches=PATCHES), book.rate, torn)
-    options = {"waves": WAVES, "patches": PATCHES}
+    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES, patches=patches), book.rate, torn)
+    options = {"waves": WAVES, "patches": patches}
     return _with_part(book, "faulted", kinds, FAULTS, FAULTS_RARE, without, options)
 
 
@@ -108,15 +110,9 @@ def widened(book: Codebook) -> Codebook:
     """A choice codebook of LATENT numbers, those that it did not have always 0."""
     card, more = copy.deepcopy(book.card), LATENT - book.latent
     card["decoding"]["options"]["latent"] = LATENT
-    masses = [
-        [
-            *((int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in range(p.latent)),
-            *[always(0)] * more,
-        ]
-        for p in (book.prior,)
-        for t in range(p.tables)
-    ]
-    tensors = {**book.tensors, **prior.build(book.prior.step, masses).tensors()}
+    p, rest = book.prior, [always(0)] * more
+    masses = [[*_masses(p, t, range(p.latent)), *rest] for t in range(p.tables)]
+    tensors = {**book.tensors, **prior.build(p.step, masses).tensors()}
     waves = [tuple(wave) for wave in book.tensors["decoder.cosines.waves"].astype(int).tolist()]
     longer = sorted(
         {(k, m) for k in range(70) for m in range(70)} - set(waves), key=lambda wave: (sum(wave), wave)
@@ -203,7 +199,9 @@ def _moved(
 def _network_sets(p: Prior, kept: NDArray[np.int64]) -> list[list[Mass]]:
     """The table sets of the network, moved: number 0 is 0, and so are those past the kept ones."""
     rest = [always(0)] * (LATENT - 1 - len(kept))
-    return [
-        [always(0), *((int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in kept), *rest]
-        for t in range(p.tables)
-    ]
+    return [[always(0), *_masses(p, t, kept.tolist()), *rest] for t in range(p.tables)]
+
+
+def _masses(p: Prior, t: int, numbers: Iterable[int]) -> list[Mass]:
+    """Those of some numbers of a table set."""
+    return [(int(p.low[t, d]), p.table(t, d).astype(np.float64)) for d in numbers]

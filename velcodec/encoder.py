@@ -18,9 +18,9 @@ from . import blocks, container, entropy, exact, modes, pixels, spectrum_coder
 from .codebook import Codebook
 from .decoder import COSINE_KINDS, LAYERED_KINDS, SOFT_KINDS, Corrected
 from .errors import DataError
-from .faulted_fit import may_be_told
 from .header import Header
 from .modes import Maps, Offer
+from .plateaus import may_be_told
 from .request import Request
 
 CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried

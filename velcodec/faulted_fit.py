@@ -4,7 +4,6 @@ map -> plateaus (labels) -> faults (fault_growth.py) -> the stacks' interfaces, 
     -> the likeliest cosines of each, and a fill -> numbers, which told_fit.py rounds and searches
 """
 
-import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,20 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import fault_growth, faulted_search, patches
+from . import fault_growth, faulted_search, patches, plateaus
 from .compiled import compiled
 from .curves import DRIFT, FOLD, bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faults import WALL, Faults, cells_beyond
 from .grid import centres
+from .plateaus import Plateaus
 from .told import Tables, basis
 
-MOST = 16  # values of a map that is all plateaus
-PLATEAU = 5  # cells with neighbours of their own value that make it a plateau, in a map that is not
-ON_PLATEAUS = 0.4  # of the cells that are such ones, at least
 FEWEST = 3  # cells of a layer
-AWAY = 5  # cells across within which a plateau has no border where traces of faults are looked for
 SOFT_EDGE = 0.175  # cells: the width of a sigmoid as soft as the edges of OpenFWI's smoothed faults
 # NMSE of flat layers up to which folded ones are not looked for; of soft edges in haste.
 ENOUGH, HASTY_ENOUGH = 3e-4, 1e-3
@@ -45,24 +41,6 @@ FLAGS = [
 ]  # numbers whose sign says all
 NEAR = 0.35  # cells that an interface is off where it is seen
 BENDS = 8  # of the cosines that are spread so
-FILL = (0.0008, 0.25)  # of the cells that a fill takes
-FILL_ACROSS = 0.95  # of the columns, at most: layers are in all
-HALF_WAY = 0.08  # of the step between the layers over and under a fill, by which it is off their mean
-
-
-@dataclass(frozen=True)
-class Plateaus:
-    """A map (70, 70) and its plateaus: values (V,), which of them is nearest to each cell, and whether edges are soft.
-
-    Cells of a fill, (over, value, under) of the layers and its own, are labelled as the layer over it.
-    """
-
-    v: NDArray[np.float64]
-    values: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    soft: bool
-    filled: NDArray[np.bool_] | None = None
-    fill: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -137,8 +115,7 @@ class FaultedMap:
 
     def error(self, q: NDArray[np.int64], step: float) -> float:
         """The squared error that integers (N,) leave, patches not drawn."""
-        y = (q * step).astype(np.float64)
-        return faulted_search.error_of(y, self.v, basis(NATIVE, self.decoder.waves), self.decoder.layers)
+        return _error(self.v, q, step, self.decoder)
 
     def again(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64] | None:
         """The integers (N,) of the layers as they look with the lines and shifts that these tell, which stay."""
@@ -158,88 +135,39 @@ def faulted_maps(
     v: NDArray[np.float32], decoder: faulted.FaultedDecoder, hasty: bool = False
 ) -> list[FaultedMap]:
     """Ways to see a normalised map as layers and faults, the best first; none where it has no plateaus."""
-    p = plateaus(v) if v.shape == (NATIVE, NATIVE) else None
+    p = plateaus.seen(v) if v.shape == (NATIVE, NATIVE) else None
     if p is None:
         return []
     found: list[tuple[float, FaultedMap]] = []
-    for own in (p, *(_with_fills(p) if p.soft else ())):
+    for own in (p, *(plateaus.with_fills(p) if p.soft else ())):
         enough = (HASTY_ENOUGH if hasty and p.soft else ENOUGH) * float(np.ptp(p.v)) ** 2 * p.v.size
         score = partial(_score, own, decoder=decoder)
         for f in fault_growth.find(
-            own.values[own.labels], own.labels, _traces(own) if p.soft else None, score, enough
+            own.values[own.labels], own.labels, plateaus.traces(own) if p.soft else None, score, enough
         ):
             told = FaultedMap(own, f, decoder, hasty)
-            error = _error(p.v, told.numbers, decoder)
+            error = _fine_error(p.v, told.numbers, decoder)
             found.append((error * (FOLDS_COST if f.fold.any() else 1), told))
     return [told for _, told in sorted(found, key=lambda one: one[0])][:WAYS]
 
 
-def _with_fills(p: Plateaus) -> list[Plateaus]:
-    """The same map with cells half way between two plateaus taken for a fill, where there is enough rock of such."""
-    from scipy.ndimage import binary_dilation, binary_opening
-
-    out = []
-    away = np.abs(p.v[..., None] - p.values)
-    for i, j in itertools.combinations(range(len(p.values)), 2):
-        value, step = (p.values[i] + p.values[j]) / 2, p.values[j] - p.values[i]
-        cells = binary_opening(np.abs(p.v - value) < HALF_WAY * step, np.ones((2, 2)))
-        if not FILL[0] < cells.mean() < FILL[1] or cells.any(axis=0).mean() > FILL_ACROSS:
-            continue
-        near = np.abs(p.v - value) < step / 4  # edges are midway between the two values
-        cells |= near & binary_dilation(cells, np.ones((3, 3)))
-        layers = np.abs(p.values - value) > HALF_WAY * step  # edges have the value too, here and there
-        labels = np.where(layers, away, np.inf).argmin(-1)
-        top, bottom = cells[1:] & ~cells[:-1], cells[:-1] & ~cells[1:]
-        sides = labels[:-1][top], labels[1:][bottom]
-        if not all(map(len, sides)):  # rock that is at the edge of the map all along
-            continue
-        over, under = (np.bincount(side).argmax() for side in sides)
-        if {over, under} == {i, j}:
-            labels = np.where(cells, over, labels)
-            out.append(replace(p, labels=labels, filled=cells, fill=(p.values[over], value, p.values[under])))
-    return out
-
-
-def may_be_told(m: NDArray[np.generic]) -> bool:
-    """Whether a map (H, W), in any units, has plateaus that layers and faults may tell."""
-    return m.shape == (NATIVE, NATIVE) and plateaus(m.astype(np.float32)) is not None
-
-
-def plateaus(v: NDArray[np.float32]) -> Plateaus | None:
-    """The plateaus of a map (70, 70); None where it has few, or none."""
-    own = v.astype(np.float64)
-    values, labels = np.unique(own, return_inverse=True)
-    if 2 <= len(values) <= MOST:
-        return Plateaus(own, values, labels.reshape(v.shape), False)
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    same = maximum_filter(own, 3, mode="nearest") == minimum_filter(own, 3, mode="nearest")
-    values, counts = np.unique(own[same], return_counts=True)
-    values = values[counts >= PLATEAU]
-    if not 2 <= len(values) <= MOST or counts.sum() < ON_PLATEAUS * v.size:
-        return None
-    return Plateaus(own, values, np.abs(own[..., None] - values).argmin(-1), True)
-
-
-def _traces(p: Plateaus) -> NDArray[np.bool_]:
-    """Cells (70, 70) within a plateau that are not quite of its value: OpenFWI's smoothed faults leave such a trace."""
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    filled = np.zeros(p.v.shape, bool) if p.filled is None else p.filled
-    labels = np.where(filled, len(p.values), p.labels)
-    inside = maximum_filter(labels, AWAY) == minimum_filter(labels, AWAY)
-    traces: NDArray[np.bool_] = (p.v != p.values[p.labels]) & inside & ~filled
-    return traces
-
-
 def _score(p: Plateaus, f: Faults, decoder: faulted.FaultedDecoder) -> float:
     """The squared error of a map drawn with some faults."""
-    return _error(p.v, _numbers(p, f, decoder, SCORED_WAVES), decoder)
+    return _fine_error(p.v, _numbers(p, f, decoder, SCORED_WAVES), decoder)
 
 
-def _error(v: NDArray[np.float64], numbers: NDArray[np.float64], decoder: faulted.FaultedDecoder) -> float:
+def _fine_error(
+    v: NDArray[np.float64], numbers: NDArray[np.float64], decoder: faulted.FaultedDecoder
+) -> float:
     """The squared error of numbers (N,), in fine steps."""
-    y = _whole(numbers, FINE, decoder).astype(np.float64) * FINE
+    return _error(v, _whole(numbers, FINE, decoder), FINE, decoder)
+
+
+def _error(
+    v: NDArray[np.float64], q: NDArray[np.int64], step: float, decoder: faulted.FaultedDecoder
+) -> float:
+    """The squared error of integers (N,), patches not drawn."""
+    y = (q * step).astype(np.float64)
     return faulted_search.error_of(y, v, basis(NATIVE, decoder.waves), decoder.layers)
 
 

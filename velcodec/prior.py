@@ -110,6 +110,7 @@ class Prior:
         ok = (
             low.ndim == 1
             and low.shape == size.shape
+            and which.dtype == np.uint16
             and which.ndim == 2
             and which.size > 0
             and int(which.max()) < len(low)
