@@ -126,3 +126,17 @@ def test_latents_of_torn_maps_come_nearer(family: str) -> None:
         restored = sample(book, fit.rounded(book)[1], make_grid((70, 70)), CPU)
         mean[book.id] = metrics.psnr(maps * SCALE + CENTRE, restored * SCALE + CENTRE).mean()
     assert mean["openfwi-2d-v4"] > mean["openfwi-2d-v3"] + 2
+
+
+@pytest.mark.parametrize("goal", [None, 40.0])
+def test_flat_layers_with_a_lens_take_patches(goal: float | None) -> None:
+    """Though layers alone come so far from them that the coarsest step, which has no tables for patches, looks best."""
+    v = np.where(np.arange(70)[:, None] > 30, 0.0, -0.667) * np.ones((70, 70))
+    v[10, 20], v[40:50, 30:55] = -0.2, 0.667
+    book, maps = load_codebook(), np.repeat(v[None], 2, 0).astype(np.float32)
+    fit = fit_latents(maps, book, CPU, 3, psnr=None if goal is None else np.full(2, goal))
+    assert np.isin(fit.table, book.patched_tables).all()
+    _, latents, size = fit.rounded(book)
+    restored = sample(book, latents, make_grid((70, 70)), CPU)
+    assert metrics.psnr(maps * SCALE + CENTRE, restored * SCALE + CENTRE).min() > 40
+    assert size.max() < 90

@@ -226,7 +226,10 @@ def _again(start: Start, scales: Scales) -> Start | None:
 
 
 def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
-    """With patches, then searched again where these cover nothing; and at finer steps, while patches win much."""
+    """With patches, then searched again where these cover nothing.
+
+    And at finer steps, while patches win much or the step has no tables for any.
+    """
     while (patched := _patched(start, scales)) is not None:
         yield patched.start
         before, base = start.cost, start
@@ -240,7 +243,7 @@ def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
             yield patched.start
         step = scales.sets[start.which].step / 2
         much = patched.start.cost < before - MUCH and scales.goal is None
-        if not much or all(tables.step != step for tables in scales.sets):
+        if not (much or patched.start.cost == math.inf) or all(tables.step != step for tables in scales.sets):
             return
         start = _searched_by_weight(_of_step(start.told, step, scales), scales, FINER_SWEEPS)
 
@@ -255,14 +258,18 @@ def _worth_patches(made: list[Start], scales: Scales) -> list[Start]:
 
 
 def _patched(start: Start, scales: Scales) -> Patched | None:
-    """The same with as many patches as cost least, under whichever tables take the fewest bits."""
+    """The same with as many patches as cost least, under whichever tables take the fewest bits; None where none help.
+
+    Where no tables of the step tell the first one, the start as it is, at an infinite cost.
+    """
     step = scales.sets[start.which].step
     same = [i for i, tables in enumerate(scales.sets) if tables.step == step]
-    best, since = None, 0
+    best: Patched | None = None
+    since = 0
     for q, error, beside in start.told.patched(start.q, step):
         able = [i for i in same if ((q >= scales.sets[i].low) & (q <= scales.sets[i].high)).all()]
         if not able:
-            return best
+            return Patched(start._replace(cost=math.inf), beside) if best is None else best
         bits, which = min((scales.sets[i].total(q), i) for i in able)
         dear = 0.0 if scales.goal is not None else (DEARER - 1) * (bits - scales.bits(start))
         cost, since = scales.cost(bits + dear, error / scales.whole), since + 1
