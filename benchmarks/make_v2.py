@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--maps", type=int, default=MAPS, help="of each family, for the tables")
     args = parser.parse_args()
     maps = faulted(args.maps)
-    book = choice_book.with_faults(load_codebook("openfwi-2d-v1"), maps, WITHOUT, patches=0)
+    book = choice_book.with_faults(load_codebook("openfwi-2d-v1"), maps, WITHOUT, patches=0, slips=0)
     write(book, maps, args.output, id="openfwi-2d-v2", notes=NOTES.format(maps=args.maps, seed=SEED))
 
 

@@ -54,7 +54,7 @@ def main() -> None:
     book = choice_book.with_layers(book, layered(args.layered), book.layered_tables)
     print("counting the faults of faulted maps", flush=True)
     maps = faulted(args.faulted)
-    book = choice_book.with_faults(book, maps, book.faulted_tables, patches=0)
+    book = choice_book.with_faults(book, maps, book.faulted_tables, patches=0, slips=0)
     notes = NOTES.format(layered=args.layered, faulted=args.faulted, seed=SEED)
     write(book, maps, args.output, id="openfwi-2d-v3", notes=notes)
 

@@ -67,7 +67,9 @@ def main() -> None:
     book = choice_book.widened(load_codebook("openfwi-2d-v3"))
     print("counting faults and patches", flush=True)
     maps = np.concatenate([faulted(args.faulted), torn_maps(args.torn, LAYERED)])
-    book = choice_book.with_faults(book, maps, book.faulted_tables, torn_maps(args.torn, FAMILIES[1:]))
+    book = choice_book.with_faults(
+        book, maps, book.faulted_tables, torn_maps(args.torn, FAMILIES[1:]), slips=0
+    )
     notes = NOTES.format(faulted=args.faulted, torn=args.torn, seed=SEED)
     write(book, maps, args.output, id="openfwi-2d-v4", notes=notes)
 

@@ -22,8 +22,8 @@ def command() -> None:
 
     \b
     velcodec codebook list
-    velcodec codebook show openfwi-2d-v4
-    velcodec codebook export openfwi-2d-v4 book.safetensors     # to give it away
+    velcodec codebook show openfwi-2d-v5
+    velcodec codebook export openfwi-2d-v5 book.safetensors     # to give it away
     velcodec codebook import book.safetensors                    # at the other end
     """
 
@@ -81,7 +81,7 @@ def export(name: str, output: str, overwrite: bool) -> None:
     """Copy a codebook to a file, to give it away with .vlz files.
 
     \b
-    velcodec codebook export openfwi-2d-v4 book.safetensors
+    velcodec codebook export openfwi-2d-v5 book.safetensors
     """
     from velcodec import codebook
 

@@ -29,7 +29,7 @@ SIGNATURE, END_SIGNATURE = bytes.fromhex("89564C5A0D0A1A0A"), bytes.fromhex("895
 EXACT, INT8, FP16, LAYERED, EDGES, SMOOTH, EDGES_EXACT, SMOOTH_EXACT, LAYERED_STEPS = range(9)
 SOFT, COSINES, ENTROPY, RESIDUAL, MOST_TABLES, COSINES_RESIDUAL = 9, 15, 16, 128, 112, 240
 PLAIN = 256  # numbers of a latent that kinds 1 and 2 hold at most, from coder 5 on
-MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH, NINTH = (
+MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH = (
     1,
     2,
     4,
@@ -41,9 +41,20 @@ MODES, TILES, SECOND, THIRD, FOURTH, FIFTH, ARCHIVE, SIXTH, SEVENTH, EIGHTH, NIN
     256,
     512,
     1024,
+    2048,
 )  # features
 MOST_SOURCES = 268435456  # bytes of SRCS, and of what it holds
-CODER_BITS = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH)  # each needs those before it
+CODER_BITS = (
+    SECOND,
+    THIRD,
+    FOURTH,
+    FIFTH,
+    SIXTH,
+    SEVENTH,
+    EIGHTH,
+    NINTH,
+    TENTH,
+)  # each needs those before it
 WIDE = ("f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8")
 DTYPES = {order + code for order in "<>" for code in WIDE} | {"|i1", "|u1"}
 MOST_HEADERS = (
@@ -62,11 +73,13 @@ WORDS = {  # by coder
     7: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 7",
     8: "v3 640 7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e 8",
     9: "v4 768 ffb583f560d704e9ea1d97cc6d9e889e4b214f14e67ecd9683529657492045b2 9",
+    10: "v5 800 f918b0a59aba91fcfc4a508254699b4030054d08da8ad18ec048f46243fc41ac 10",
 }
 DICTIONARIES = {coder: (MOST_HEADERS % tuple(words.split())).encode() for coder, words in WORDS.items()}
 DICTIONARIES[7] += b'{"archive":true,'
 DICTIONARIES[8] += b'{"archive":true,"shape":[1000,70,70],'
 DICTIONARIES[9] += b'{"archive":true,"shape":[1000,70,70],"shape":[100,70,70],'
+DICTIONARIES[10] += b'{"archive":true,"shape":[1000,70,70],"shape":[100,70,70],"shape":[50,70,70],'
 PRIMER = Path(__file__).parents[1] / "velcodec" / "primer.bin"
 PRIMER_BYTES, PRIMER_MAPS, PRIMER_SHAPE = 6436, 580, (70, 32)
 PRIMER_SHA256 = "7a33398b02a1ca4b5b3e9a803e3c5e1b59373a77d97106c37559caea8e3675a9"
@@ -151,7 +164,7 @@ def header_of(payload: bytes, features: int) -> dict[str, Any]:
 def parse(path: str | Path) -> File:
     data = Path(path).read_bytes()
     signature, version, required, optional, zero = unpack("<8sHHHH", data, 0)
-    need(signature == SIGNATURE and (version, required & ~2047, optional, zero) == (1, 0, 0, 0), "prologue")
+    need(signature == SIGNATURE and (version, required & ~4095, optional, zero) == (1, 0, 0, 0), "prologue")
     _, _, payload = section(data, 16, b"HEAD")
     head, after = header_of(payload, required), 36 + len(payload)
     shape = head["shape"]
@@ -481,7 +494,7 @@ class Decoder:
             return self.under.warp(y[1 : 1 + numbers], x, z)
         for past, options, at in ((30, self.faults, faults_at), (10, self.layers, layers_at)):
             if y[0] > past and options is not None:
-                more = {"patches": options["patches"]} if at is faults_at and "patches" in options else {}
+                more = {k: options[k] for k in ("patches", "slips") if at is faults_at and k in options}
                 return at(y, options.get("layers", 8), options.get("waves", 24), x, z, **more)
         out = np.zeros(x.shape)
         for number, (k, down) in zip(y[1:], self.w["cosines.waves"], strict=True):
@@ -520,11 +533,13 @@ def layers_at(y: Array, layers: int, waves: int, x: Array, z: Array) -> Array:
     return stack_at(0.05 * y[1 : layers + 1], curves, 35 * (z + 1), 0.02)
 
 
-def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array, patches: int = 0) -> Array:
+def faults_at(
+    y: Array, layers: int, waves: int, x: Array, z: Array, patches: int = 0, slips: int = 0
+) -> Array:
     """Of the faulted decoder, from the latent with its number 0."""
     size = layers + (layers - 1) * waves
-    need(2 <= layers <= 16 and 2 <= waves <= 70 and 0 <= patches <= 64, "faulted")
-    need(16 + 2 * size + (1 + 7 * patches if patches else 0) < len(y), "faulted")
+    need(2 <= layers <= 16 and 2 <= waves <= 70 and 0 <= patches <= 64 and 0 <= slips <= 16, "faulted")
+    need(16 + 2 * size + (1 + 7 * patches + 5 * slips if patches or slips else 0) < len(y), "faulted")
     width, d = max(0.05 * y[1], 0.02), 35 * (z + 1)
     s = [
         35 * x * math.cos(0.0075 * y[n]) + 35 * z * math.sin(0.0075 * y[n]) - 0.15 * y[n + 1]
@@ -537,7 +552,7 @@ def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array, patches: in
         else:
             shift = shift + 0.15 * y[n + 2] * sigmoid(beyond / width)
 
-    def part(e: Array, q: int) -> tuple[Array, Array]:
+    def part(e: Array, q: int, x: Array = x) -> tuple[Array, Array]:
         """Layers of the rest or of the block, and the fill that would be there."""
         steps, heights, told = np.split(y[q : q + size], [layers, 2 * layers - 1])
         told = waves_of(told.reshape(layers - 1, waves - 1), range(1, waves), x)
@@ -552,6 +567,21 @@ def faults_at(y: Array, layers: int, waves: int, x: Array, z: Array, patches: in
         fill, away = (m * of_block, s[0]) if y[3] >= 0 else ((1 - m) * of_rest, -s[0])
         out = out + fill * (sigmoid((0.15 * y[6] - away) / width) if y[6] > 0 else 1)
     first, corner = 16 + 2 * size + 1, 0.0
+    told = y[first + 7 * patches + 1 :][: 5 * slips].reshape(slips, 5)
+    if y[2] > 0 and told[:, 4].any():
+        stacks = []
+        for whose, q in ((-1, 17), (1, 17 + size)):
+            u, e = 35 * x, d
+            for angle, offset, across, down, side in told:
+                turn = 0.0075 * angle
+                there = (u * math.cos(turn) + (e - 35) * math.sin(turn) - 0.15 * offset > 0) & (
+                    side * whose > 0
+                )
+                u = np.where(there, np.clip(u - y[first] / 16 * across, -34.5, 34.5), u)
+                e = np.where(there, e - y[first] / 16 * down, e)
+            stacks.append(part(e, q, u / 35)[0])
+        m = sigmoid(s[0] / width)
+        out = (1 - m) * stacks[0] + m * stacks[1]
     for p in range(patches):
         told = y[first] / 16 * y[first + 7 * p + 1 :][:7]
         length, across, down, height, other, tilt, value = told.tolist()

@@ -38,6 +38,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 RELEASED = {
+    "openfwi-2d-v5": "f918b0a59aba91fcfc4a508254699b4030054d08da8ad18ec048f46243fc41ac",
     "openfwi-2d-v4": "ffb583f560d704e9ea1d97cc6d9e889e4b214f14e67ecd9683529657492045b2",
     "openfwi-2d-v1": "f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d",
     "openfwi-2d-v3": "7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e",

@@ -23,6 +23,7 @@ from velcodec import (
 from velcodec.choice_book import Smooth, with_faults, with_faults_of, with_parts
 from velcodec.codebook import Codebook, load_codebook, save
 from velcodec.decoders import faulted
+from velcodec.faulted_drawing import target_of
 from velcodec.fit import fit_latents
 from velcodec.grid import centres, make_grid
 from velcodec.synthesis import sample
@@ -121,7 +122,7 @@ def test_the_search_counts_what_is_drawn(family: str) -> None:
     for v in normal(family, 3, 31):
         for told in faulted_fit.faulted_maps(v, DECODER):
             y = told.rounded(0.5) * 0.5
-            counted = faulted_search.error_of(y, told.v, basis(70, DECODER.waves), DECODER.layers)
+            counted = faulted_search.error_of(y, target_of(told.v), basis(70, DECODER.waves), DECODER.layers)
             assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01, abs=0.01)
 
 
@@ -143,7 +144,7 @@ def test_the_search_knows_what_it_draws(family: str, step: float) -> None:
             before = told.searched(q.copy(), tables, 0, 0.0, 0.0)
             error = told.searched(q, tables, 4, 0.0, 0.0)
             assert error < before
-            counted = faulted_search.error_of(q * step, told.v, basis(70, own.waves), own.layers)
+            counted = told.error(q, step)
             assert error == pytest.approx(counted, rel=1e-9)
 
 
@@ -205,7 +206,7 @@ def test_numbers_of_what_is_not_there_change_nothing(family: str) -> None:
         y = told.rounded(0.5) * 0.5
         before = drawn(y)
         used = faulted.HEAD + (2 if y[faulted.TWO] > 0 else 1) * DECODER.stack
-        for d in range(0, used, 3):
+        for d in range(used):
             moved = y.copy()
             moved[d] += 0.5
             if faulted_search._idle(y, d, DECODER.layers, DECODER.waves):

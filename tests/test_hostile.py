@@ -118,13 +118,13 @@ def test_text_mode_transfer_is_named(small_file: bytes, tmp_path: Path) -> None:
 
 def test_later_versions_are_refused_as_such(small_file: bytes, tmp_path: Path) -> None:
     path = tmp_path / "later.vlz"
-    for offset, value in ((8, 2), (10, 2048 + 61)):
+    for offset, value in ((8, 2), (10, 4096 + 61)):
         data = bytearray(small_file)
         struct.pack_into("<H", data, offset, value)
         path.write_bytes(data)
         with pytest.raises(velcodec.VersionError, match="upgrade"):
             read_all(path)
-    assert [container.readable(v, f) for v, f in ((0, 0), (1, 2047), (1, 2048), (2, 0))] == [
+    assert [container.readable(v, f) for v, f in ((0, 0), (1, 4095), (1, 4096), (2, 0))] == [
         "damaged",
         "yes",
         "no",
@@ -175,7 +175,7 @@ def rebuilt(data: bytes, change: Callable[[dict[str, object]], None]) -> bytes:
         ("range", [2.0, 1.0]),
         ("codebook", {"id": "x", "sha256": "ab", "latent": 256}),
         ("codebook", {"id": "x", "sha256": "0" * 64, "latent": 1 << 30}),
-        ("coder", "velcodec-10"),
+        ("coder", "velcodec-11"),
         ("coder", "velcodec-1"),
         ("more", "x" * (1 << 16)),
     ],

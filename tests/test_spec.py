@@ -71,9 +71,10 @@ SIXTH = FIFTH | container.FEATURE_SIXTH
 SEVENTH = SIXTH | container.FEATURE_SEVENTH
 EIGHTH = SEVENTH | container.FEATURE_EIGHTH
 NINTH = EIGHTH | container.FEATURE_NINTH
-ARCHIVE = NINTH | container.FEATURE_ARCHIVE
+TENTH = NINTH | container.FEATURE_TENTH
+ARCHIVE = TENTH | container.FEATURE_ARCHIVE
 CODERS = dict(
-    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH), header.CODERS, strict=True)
+    zip((0, SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH), header.CODERS, strict=True)
 )  # by the features of each
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("v*/*.vlz"))
 
@@ -298,7 +299,7 @@ def test_the_reader_of_the_page_reads_smoothed_edges(case: str, compressed: Comp
     family, dtype, options, among = SOFT_CASES[case]
     array = synth.generate(family, 6, seed=7).astype(dtype)
     path = compressed(array, **options)
-    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | NINTH
+    assert container.unpack_prologue(path.read_bytes()[:16]) == container.FEATURE_MODES | TENTH
     assert {container.KIND_SOFT + p for p in among} <= kinds_in(path)
     for mine, theirs in zip(spec_reader.read(path), velcodec.decompress(path), strict=True):
         assert mine.dtype == theirs.dtype == array.dtype
@@ -662,7 +663,7 @@ def test_the_reader_of_the_page_puts_tiles_side_by_side(
     array[1, 20, 12] = np.nan
     path = compressed(array, **options)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | NINTH
+    assert file.features == container.FEATURE_MODES | container.FEATURE_TILES | TENTH
     assert file.head["tile"] == [9, 9, 0]
     assert file.tiles == [
         (z, x) for z in (range(9), range(9, 18), range(18, 21)) for x in (range(9), range(9, 13))
@@ -683,7 +684,7 @@ def test_the_reader_of_the_page_blends_tiles(
     array = maps_of("CurveFault_A", "Style_B")[:, :15, :35].astype(dtype)
     path = compressed(array, latent_only=True)
     file = spec_reader.parse(path)
-    assert file.features == container.FEATURE_TILES | NINTH
+    assert file.features == container.FEATURE_TILES | TENTH
     assert file.tiles == [(range(15), range(a, a + 16)) for a in (0, 9, 18, 19)]
     restored, read = velcodec.decompress(path), spec_reader.read(path, book_path)
     assert {m.dtype for m in read} == {restored.dtype}
@@ -1650,23 +1651,29 @@ def test_prologue() -> None:
         (container.FEATURE_SEVENTH, "seventh"),
         (container.FEATURE_EIGHTH, "eighth"),
         (container.FEATURE_NINTH, "ninth"),
+        (container.FEATURE_TENTH, "tenth"),
     ]
     assert rows[2][3].endswith(": " + ", ".join(f"{bit} {name}" for bit, name in named))
     assert [(int(row[0]), row[1]) for row in features] == named
     assert sum(bit for bit, _ in named) == container.KNOWN_REQUIRED_FEATURES
-    second, third, fourth, fifth, archive, sixth, seventh, eighth, ninth = (bit for bit, _ in named[2:])
+    second, third, fourth, fifth, archive, sixth, seventh, eighth, ninth, tenth = (
+        bit for bit, _ in named[2:]
+    )
     stated = (
-        f"**coder 9** with features {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh}, {eighth} and {ninth}, of "
+        f"**coder 10** with features {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh}, {eighth}, {ninth} and "
+        f"{tenth}, of "
+        f"**coder 9** with {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh}, {eighth} and {ninth}, of "
         f"**coder 8** with {second}, {third}, {fourth}, {fifth}, {sixth}, {seventh} and {eighth}, of "
         f"**coder 7** with {second}, {third}, {fourth}, {fifth}, {sixth} and {seventh}, of **coder 6** with "
         f"{second}, {third}, {fourth}, {fifth} and {sixth}, of **coder 5** with {second}, "
         f"{third}, {fourth} and {fifth}, of **coder 4** with {second}, {third} and {fourth}, of **coder 3** with "
         f"{second} and {third}, of **coder 2** with {second} alone, of **coder 1** with none of them; {third} without "
         f"{second}, {fourth} without {third}, {fifth} without {fourth}, {archive} and {sixth} without {fifth}, "
-        f"{seventh} without {sixth}, {eighth} without {seventh}, and {ninth} without {eighth} are refused."
+        f"{seventh} without {sixth}, {eighth} without {seventh}, {ninth} without {eighth}, and {tenth} without "
+        f"{ninth} are refused."
     )
     assert stated in " ".join(PAGE.split())
-    each = (second, third, fourth, fifth, sixth, seventh, eighth, ninth)
+    each = (second, third, fourth, fifth, sixth, seventh, eighth, ninth, tenth)
     assert [sum(each[:k]) for k in range(len(header.CODERS))] == list(CODERS)
     soft_kinds = f"{container.KIND_SOFT} to {container.KIND_SOFT + len(container.PARTS) - 1}"
     assert f"there may be kinds {soft_kinds}, layers" in features[4][2]
@@ -1730,7 +1737,7 @@ def test_head() -> None:
     assert says("HEAD", f"In coder 3 the dictionary has {header.CODERS[2]} for {header.CODERS[1]}.")
     assert dictionary.count(header.CODERS[1].encode()) == 1
     third = dictionary.replace(header.CODERS[1].encode(), header.CODERS[2].encode())
-    older, *books, v4 = named_in_dictionaries(dictionary)
+    older, *books, v4, v5 = named_in_dictionaries(dictionary)
     v3 = books[-1]
     made_of = [third]
     for book in books:
@@ -1756,7 +1763,14 @@ def test_head() -> None:
     latest = '"shape":[100,70,70],'
     assert says("HEAD", f"and for the SHA-256 beside these {v4[2]}, and after it {latest}.")
     made_of.append(ninth + latest.encode())
-    coders = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH)
+    tenth = made_of[-1]
+    for was, now in zip((*header.CODERS[8:9], *v4), (*header.CODERS[9:10], *v5), strict=True):
+        assert tenth.count(was.encode()) == 1
+        tenth = tenth.replace(was.encode(), now.encode())
+    latest = '"shape":[50,70,70],'
+    assert says("HEAD", f"and for the SHA-256 beside these {v5[2]}, and after it {latest}.")
+    made_of.append(tenth + latest.encode())
+    coders = (SECOND, THIRD, FOURTH, FIFTH, SIXTH, SEVENTH, EIGHTH, NINTH, TENTH)
     by_coder = dict(zip(coders, (dictionary, *made_of), strict=True))
     assert {features: container._dictionary(features) for features in by_coder} == by_coder
     assert [*by_coder.values()] == [*container.HEADER_DICTIONARIES.values()]
@@ -1769,7 +1783,7 @@ def test_head() -> None:
 
 
 def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
-    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 to 6 and 9.
+    """The codebook in the dictionary of coder 2, and those that the page puts in its place in coders 4 to 6, 9 and 10.
 
     Of each: its id, `"latent":` with its numbers, its SHA-256.
     """
@@ -1798,15 +1812,21 @@ def named_in_dictionaries(first: bytes) -> list[tuple[str, str, str]]:
         text,
     )
     assert ninth
+    tenth = re.search(
+        rf"In coder 10 it is that of coder 9 with velcodec-10 for velcodec-9, (\S+) for {ninth[1]}, "
+        rf"(\S+) for {ninth[2]}, and for the SHA-256 beside these ([0-9a-f]{{64}}),",
+        text,
+    )
+    assert tenth
     v3 = sixth[1], fifth[2], sixth[2]
-    return [older, (fourth[1], older[1], fourth[2]), fifth.groups(), v3, ninth.groups()]
+    return [older, (fourth[1], older[1], fourth[2]), fifth.groups(), v3, ninth.groups(), tenth.groups()]
 
 
-@pytest.mark.parametrize("coder", [4, 5, 6, 9])
+@pytest.mark.parametrize("coder", [4, 5, 6, 9, 10])
 def test_the_dictionary_of_head_names_a_codebook_that_is_there(coder: int) -> None:
     """The default one of its time: one released since takes some 55 bytes more a file."""
     named = named_in_dictionaries(container.HEADER_DICTIONARIES[container.FEATURE_SECOND])
-    id_, latent, sha256 = named[-1 if coder == 9 else coder - 3]
+    id_, latent, sha256 = named[coder - 11 if coder > 8 else coder - 3]
     book = velcodec.load_codebook(id_)
     assert (book.id, f'"latent":{book.latent}', book.sha256) == (id_, latent, sha256)
     assert id_ in codebook.builtin_ids()
@@ -1960,7 +1980,7 @@ def test_foot_and_tail() -> None:
         container.ERROR_UNBOUNDED - 1,
     )
     scales = [quality.quality_scale(features | 3) for features in CODERS]
-    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 7]
+    assert scales == [quality.FINE, quality.COARSE, *[quality.COARSER] * 8]
     steps = ", ".join(f"{s.psnr_step} p dB in coder {k}" for k, s in enumerate(scales[:3], 1))
     assert codes[1][1].startswith(f"PSNR = {steps}, rounded down")
     errors = [f"2^((e - {s.error_bias}) / {s.error_steps}) in coder" for s in scales]
@@ -2289,24 +2309,22 @@ def test_layers_of_a_choice() -> None:
 def test_faults_of_a_choice() -> None:
     title, head = "Decoder `choice`", faulted.HEAD
     check_options("faulted", faulted.FaultedDecoder, spec_reader.faults_at, head, 2, 2, 16)
-    assert says(title, "It may have patches, P, 0..64, else it is 0.")
-    per = faulted.PATCH
-    assert says(
-        title,
-        f"With M = L + (L - 1) K and Q = 1 + {per} P, or Q = 0 where P is 0, {head} + 2 M + Q is at most D",
-    )
+    assert says(title, "It may have patches, P, 0..64, and slips, R, 0..16, else they are 0.")
+    per, slip = faulted.PATCH, faulted.SLIP
+    counted = f"Q = 1 + {per} P + {slip} R, or Q = 0 where P and R are 0, {head} + 2 M + Q is at most D"
+    assert says(title, f"With M = L + (L - 1) K and {counted}")
     nowhere = np.zeros((1, 1))
-    for patches in (1, 3, 64):
-        count = head + 2 * (2 + 2) + 1 + per * patches
-        assert faulted.FaultedDecoder(2, 2, patches).latent == count
-        spec_reader.faults_at(np.ones(count + 1), 2, 2, nowhere, nowhere, patches)
+    for patches, slips in ((1, 0), (3, 2), (64, 16), (0, 1)):
+        count = head + 2 * (2 + 2) + 1 + per * patches + slip * slips
+        assert faulted.FaultedDecoder(2, 2, patches, slips).latent == count
+        spec_reader.faults_at(np.ones(count + 1), 2, 2, nowhere, nowhere, patches, slips)
         with pytest.raises(spec_reader.SpecError):
-            spec_reader.faults_at(np.ones(count), 2, 2, nowhere, nowhere, patches)
-    for patches in (-1, 65):
+            spec_reader.faults_at(np.ones(count), 2, 2, nowhere, nowhere, patches, slips)
+    for more in ((-1, 0), (65, 0), (1, -1), (1, 17)):
         with pytest.raises(ValueError, match="cannot be"):
-            faulted.FaultedDecoder(2, 2, patches)
+            faulted.FaultedDecoder(2, 2, *more)
         with pytest.raises(spec_reader.SpecError):
-            spec_reader.faults_at(np.ones(20000), 2, 2, nowhere, nowhere, patches)
+            spec_reader.faults_at(np.ones(20000), 2, 2, nowhere, nowhere, *more)
     finest = round(1 / faulted.FINEST)
     order = ["length", "across", "down", "height", "other", "tilt", "value"]
     places = (
@@ -2355,6 +2373,45 @@ def test_faults_of_a_choice() -> None:
     assert says(title, f"else, if y_{top} > 0: fill = (1 - m) g near, with g of the rest;")
     assert [says(title, f"near = S({depth} y_{reach} {sign} s[0])") for sign in "-+"] == [True, True]
     assert says(title, f"near = 1 instead if y_{reach} <= 0")
+    slips = faulted.S_ANGLE, faulted.S_OFFSET, faulted.S_ACROSS, faulted.S_DOWN, faulted.S_WHOSE
+    assert slips == tuple(range(slip))
+    assert says(title, f"Where y_{two} > 0 and any y_(t + {slip}) of a slip is not 0,")
+    assert says(title, f"for r = 0 .. R - 1, with t = o + {per} P + {slip} r:")
+    line = f"u cos({angle} y_(t + 1)) + (e - {half}) sin({angle} y_(t + 1)) - {depth} y_(t + 2) > 0:"
+    assert says(title, f"if y_(t + {slip}) < 0 for the rest, > 0 for the block, and {line}")
+    outermost = (cosines.NATIVE - 1) / 2
+    by = [f"y_o / {finest} times y_(t + {3 + i})" for i in range(2)]
+    assert says(
+        title, f"u = u - {by[0]}, brought within -{outermost} .. {outermost}; e = e - {by[1]} v = that"
+    )
+
+
+def test_slips_are_drawn_as_the_page_says() -> None:
+    """Of both stacks, one after the other, some of none; with patches over them; and by points."""
+    rng = np.random.default_rng(4)
+    decoder = faulted.FaultedDecoder(3, 4, 2, 5)
+    axis = (2 * np.arange(35) + 1) / 35 - 1
+    x, z = np.meshgrid(axis, axis)
+    for kind in range(4):
+        y = np.zeros(decoder.latent)
+        y[: faulted.HEAD] = rng.normal(0, 20, faulted.HEAD)
+        y[faulted.SOFT], y[faulted.TWO] = 0, 1 if kind else -1
+        y[faulted.FILL_TOP] = 90.0
+        y[faulted.HEAD : decoder.unit] = rng.normal(0, 10, decoder.unit - faulted.HEAD)
+        y[decoder.unit] = 8
+        y[decoder.unit + 1 : decoder.slip] = rng.integers(-40, 90, decoder.slip - decoder.unit - 1)
+        told = rng.integers(-40, 40, (5, faulted.SLIP))
+        told[:, faulted.S_ANGLE] *= 10
+        told[:, faulted.S_OFFSET] *= 3
+        told[:, faulted.S_WHOSE] = [(-1, 1, 0, 1, -1), (-1, -1, 2, 0, -3), (0, 0, 0, 0, 0)][kind % 3]
+        y[decoder.slip :] = told.ravel()
+        latent, at = torch.from_numpy(y.astype(np.float32))[None], torch.from_numpy(axis)
+        drawn = decoder.grid(latent, at, at)[0].numpy()
+        page = spec_reader.faults_at(np.concatenate([[40.0], latent[0].double().numpy()]), 3, 4, x, z, 2, 5)
+        np.testing.assert_allclose(drawn, page, atol=2e-4)
+        latent[:, decoder.slip + faulted.S_WHOSE :: faulted.SLIP] = 0
+        without = decoder.grid(latent, at, at)[0].numpy()
+        assert (np.abs(drawn - without) > 0.1).any() == (kind in (1, 3))
 
 
 def test_patches_are_drawn_as_the_page_says() -> None:

@@ -65,7 +65,7 @@ def test_a_dataset(path: Path, maps: NDArray[np.float32]) -> None:
         np.testing.assert_array_equal(data.x, 12.5 * np.arange(70))
         assert data.z.units == data.x.units == "m"
         assert set(data.coords) == {"z", "x"}
-        assert data.codebook == "openfwi-2d-v4"
+        assert data.codebook == "openfwi-2d-v5"
         assert len(data.codebook_sha256) == 64
         np.testing.assert_array_equal(data.velocity, maps)
         assert float(data.velocity[7].sel(z=52, x=801, method="nearest")) == maps[7, 10, 64]

@@ -31,7 +31,8 @@ HEAVY = 50_000  # numbers of a tensor of the encoder network that is kept in int
 FAULTS_RARE = 3  # of 65536, at the ends of the faulted decoder's tables
 WAVES = 40  # of an interface of layers, with and without faults: fewer leave columns that do not round to its depth
 PATCHES = 24  # over what layers and faults leave wrong
-LATENT = 768  # faults and patches need as many; of other maps' most are always 0, and take no bytes
+SLIPS = 6  # of both stacks together
+LATENT = 800  # faults, patches and slips need as many; of other maps' most are always 0, and take no bytes
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ def with_faults(
     without: Sequence[int] = (),
     torn: NDArray[np.float32] | None = None,
     patches: int = PATCHES,
+    slips: int = SLIPS,
 ) -> Codebook:
     """A choice codebook with the faulted decoder beside its other parts, or in place of the one that it had.
 
@@ -99,10 +101,10 @@ def with_faults(
         maps: normalised training maps (n, 70, 70); those without faults or plateaus are passed over.
         without: table sets that are left out, those of the decoder before among them.
         torn: more such maps, of which patches alone are counted.
-        patches: that a map may have; 0 where the codebook has too few numbers for any.
+        patches, slips: that a map may have; 0 where the codebook has too few numbers for any.
     """
-    kinds = faulted_tables.kinds(maps, FaultedDecoder(waves=WAVES, patches=patches), book.rate, torn)
-    options = {"waves": WAVES, "patches": patches}
+    options = {"waves": WAVES, "patches": patches, "slips": slips}
+    kinds = faulted_tables.kinds(maps, FaultedDecoder(**options), book.rate, torn)
     return _with_part(book, "faulted", kinds, FAULTS, FAULTS_RARE, without, options)
 
 

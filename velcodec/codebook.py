@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-DEFAULT_ID = "openfwi-2d-v4"
+DEFAULT_ID = "openfwi-2d-v5"
 SUFFIX = ".safetensors"
 SCALES = ".scale"  # after the name of a tensor of int8: what its values are multiples of, by output
 BUILT_IN = Path(__file__).parent / "codebooks"

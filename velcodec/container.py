@@ -52,7 +52,8 @@ FEATURE_SIXTH = 128  # beside the fifth, the sixth: smooth has another predictio
 FEATURE_SEVENTH = 256  # beside it, the seventh: integers of latents may lie past the tables' open ends
 FEATURE_EIGHTH = 512  # beside it, the eighth: maps may be cosines, with a residual or not
 FEATURE_NINTH = 1024  # beside it, the ninth: the dictionary of HEAD knows openfwi-2d-v4
-KNOWN_REQUIRED_FEATURES = 2047  # bits of the required-features field that this release understands
+FEATURE_TENTH = 2048  # beside it, the tenth: the dictionary of HEAD knows openfwi-2d-v5
+KNOWN_REQUIRED_FEATURES = 4095  # bits of the required-features field that this release understands
 
 CODING_RAW = 0
 CODING_ZSTD = 1
@@ -93,6 +94,7 @@ _DEV_3 = "openfwi-2d-dev-3", 256, "8f8454b1cf8739b23de447e7ec8ba72c0d2bc93776b16
 _V1 = "openfwi-2d-v1", 640, "f4dcac5c68b2df5b112cca51708fe859fdd52c9ff210d68c17d2dccef6bea86d"
 _V3 = "openfwi-2d-v3", 640, "7ba6a3ec25f1b7897f1e1d62099ae68d786da9671d750b2719d2c2cb3817dc9e"
 _V4 = "openfwi-2d-v4", 768, "ffb583f560d704e9ea1d97cc6d9e889e4b214f14e67ecd9683529657492045b2"
+_V5 = "openfwi-2d-v5", 800, "f918b0a59aba91fcfc4a508254699b4030054d08da8ad18ec048f46243fc41ac"
 # By the last feature of a coder. With the wrong one the coder's name says so, or else the codebook's, or all is askew.
 HEADER_DICTIONARIES = {
     FEATURE_SECOND: _dictionary_of("velcodec-2", *_DEV_2),
@@ -104,6 +106,8 @@ HEADER_DICTIONARIES = {
     FEATURE_EIGHTH: _dictionary_of("velcodec-8", *_V3) + b'{"archive":true,"shape":[1000,70,70],',
     FEATURE_NINTH: _dictionary_of("velcodec-9", *_V4)
     + b'{"archive":true,"shape":[1000,70,70],"shape":[100,70,70],',
+    FEATURE_TENTH: _dictionary_of("velcodec-10", *_V5)
+    + b'{"archive":true,"shape":[1000,70,70],"shape":[100,70,70],"shape":[50,70,70],',
 }
 
 MAX_HEADER = 1 << 16

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import fault_lines, unfaulted
+from . import fault_lines, slip_growth, unfaulted
 from .decoders.faulted import LINES
 from .fault_lines import Lines
 from .faults import FAULT, NONE, WALL, Faults
@@ -33,6 +33,8 @@ def find(
     traces: NDArray[np.bool_] | None,
     score: Score,
     enough: float,
+    layers: int,
+    slips: slip_growth.Pains | None,
 ) -> list[Faults]:
     """Faults of a map (70, 70) of plateaus with labels, seen as flat layers and, unless that will do, as folded ones.
 
@@ -40,6 +42,8 @@ def find(
         traces: cells (70, 70) that lie on faults, of a map whose edges are soft; such maps are of one stack.
         score: how badly layers with some faults draw the map.
         enough: a score that will do.
+        layers: of a stack, at most.
+        slips: how much slips of two stacks are looked for, which there may not be otherwise.
     """
     lines = fault_lines.candidates(v)
     between = None
@@ -48,7 +52,12 @@ def find(
     else:
         between = fault_lines.between_stacks(labels, lines)
     if between is not None:
-        lines = [line for line in fault_lines.candidates(v, between) if abs(line[0]) <= math.radians(THROWN)]
+        if slips is not None:
+            line = fault_lines.settled(labels, between)
+            f = slip_growth.with_slips(np.unique(v), labels, line, layers, slips)
+            return [f, replace(f, parallel=False)] if f.fold.any() and score(f) > enough else [f]
+        beside = fault_lines.beside(between)
+        lines = [one for one in fault_lines.candidates(v, beside) if abs(one[0]) <= math.radians(THROWN)]
     found = [_flat(v, lines, Faults.nothing(between))]
     if score(found[0]) > enough:
         found.append(_folded(v, lines, Faults.nothing(between), score))

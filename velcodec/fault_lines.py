@@ -23,6 +23,7 @@ SHORTEST = 2.5  # cells of border that a line has at least
 APART = (3, 4)  # steps of angle and of offset between one line and the next
 MIXED = 0.1  # cells of border that a cell on the wrong side takes off a line between two stacks
 TORN = 0.05  # of the cells, on the wrong side, at most
+TURN = 0.04  # radians that a line is turned by where it is moved by a cell
 BESIDE = 1.5  # cells from a line to those on its sides
 TRACES = 4  # lines, at most, that cells lie on,
 TRACE = 10  # each so many at least,
@@ -33,23 +34,32 @@ UNLIKE = 0.5  # of a cell that matches, what one that does not takes off
 Lines: TypeAlias = list[tuple[float, float, float]]
 
 
-def candidates(v: NDArray[np.float64], but: NDArray[np.float64] | None = None) -> Lines:
+def candidates(
+    v: NDArray[np.float64], skip: NDArray[np.bool_] | None = None, most: int = CANDIDATES
+) -> Lines:
     """Lines of a map (70, 70) as (angle, offset, cells of border on it), the longest first.
 
     Args:
-        but: a line; borders on it count for nothing.
+        skip: cells (70, 70) whose borders with those right of and under them count for nothing.
+        most: lines.
     """
-    skip = np.zeros(v.shape, np.bool_) if but is None else np.abs(cells_beyond(but)) < BESIDE
+    skip = np.zeros(v.shape, np.bool_) if skip is None else skip
     found = np.zeros((len(ANGLES), len(OFFSETS)))
     _hough(v, ANGLES, OFFSETS, skip, found)
     out = []
-    for _ in range(CANDIDATES):
+    for _ in range(most):
         a, b = np.unravel_index(found.argmax(), found.shape)
         if found[a, b] < SHORTEST:
             break
         out.append((float(ANGLES[a]), float(OFFSETS[b]), float(found[a, b])))
         found[max(0, a - APART[0]) : a + APART[0] + 1, max(0, b - APART[1]) : b + APART[1] + 1] = 0
     return out
+
+
+def beside(line: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The cells (70, 70) next to a line."""
+    near: NDArray[np.bool_] = np.abs(cells_beyond(line)) < BESIDE
+    return near
 
 
 def traced(cells: NDArray[np.bool_]) -> Lines:
@@ -83,6 +93,25 @@ def between_stacks(labels: NDArray[np.int64], lines: Lines) -> NDArray[np.float6
         torn, least = _torn(labels, int(labels.max()) + 1, angle, offset)
         if torn < TORN * labels.size and least >= 2 and length - MIXED * torn > best:
             best, line = length - MIXED * torn, np.array([angle, offset])
+    return line
+
+
+def settled(labels: NDArray[np.int64], line: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A line between two stacks, moved while fewer cells are on the side of the other one."""
+    line, count = line.copy(), int(labels.max()) + 1
+    least = _torn(labels, count, *line)[0]
+    for by in (1.0, 0.5, 0.25, 0.125):
+        moved = True
+        while moved:
+            moved = False
+            for k, unit in enumerate((TURN, 1.0)):
+                for sign in (-1, 1):
+                    line[k] += sign * by * unit
+                    now = _torn(labels, count, *line)[0]
+                    if now < least:
+                        least, moved = now, True
+                    else:
+                        line[k] -= sign * by * unit
     return line
 
 

@@ -15,14 +15,20 @@ from .decoders import faulted
 from .decoders.cosines import NATIVE
 
 FAR = 5.0  # widths from an edge to where it is no more
+PAD = 72  # rows over and under a map that its cells may be led back to
 
 
 class Target(NamedTuple):
-    """A map by its columns (W, H), and the running sums (W, H + 1) of each and of its squares."""
+    """A map by its columns (W, H), and the running sums (W, H + 1) of each and of its squares.
+
+    Of a map whose slips are undone the sums are of the cells of each stack by where these are led back to, PAD rows
+    over and under the map too, (2 W, H + 2 PAD + 1), and so are counts of them; else there are none, (0, 1).
+    """
 
     v: NDArray[np.float64]
     sums: NDArray[np.float64]
     squares: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
 
 class Drawing(NamedTuple):
@@ -42,7 +48,8 @@ class Drawing(NamedTuple):
 
 def target_of(v: NDArray[np.float64]) -> Target:
     """A map (H, W) to be drawn."""
-    return Target(*_sums(v))
+    turned, sums, squares = _sums(v)
+    return Target(turned, sums, squares, np.zeros((0, 1)))
 
 
 def blank(layers: int, columns: int) -> Drawing:
@@ -175,6 +182,55 @@ def _layer(
 
 
 @compiled
+def _draw_led_back(
+    y: Any, layers: int, waves: int, target: Target, drawing: Drawing, some: Any, error: float, limit: float
+) -> float:  # fmt: skip
+    """As `draw`, of a map whose slips are undone: there are no lines, only the layers of two stacks."""
+    sums, squares, counts = target.sums, target.squares, target.counts
+    columns, rows = len(sums) // 2, sums.shape[1] - 1
+    curves, highest, lowest, errors = drawing.curves, drawing.highest, drawing.lowest, drawing.errors
+    far = FAR * faulted.WIDTH
+    for x in some:
+        if error > limit:
+            break
+        own = 0.0
+        for stack in range(2):
+            first, at = faulted.HEAD + stack * (layers + (layers - 1) * waves), stack * columns + x
+            used = layers_of(y, layers, stack, waves)
+            value, start = y[first] * faulted.VELOCITY, 0
+            for i in range(used - 1):
+                curve = curves[stack, x, i] + PAD
+                end = min(max(int(math.ceil(curve - far - 0.5)), start), rows)
+                own += squares[at, end] - squares[at, start]
+                own += value * (
+                    value * (counts[at, end] - counts[at, start]) - 2 * (sums[at, end] - sums[at, start])
+                )
+                start = end
+                blended = end < rows and abs(end + 0.5 - curve) <= far
+                highest[stack, x, i] = math.inf if blended else math.ceil(curve - 0.5) - 0.5 - PAD + far
+                lowest[stack, x, i] = math.ceil(curve - 0.5) + 0.5 - PAD - far
+                if blended:
+                    mixed = value
+                    for j in range(i, used - 1):
+                        step = y[first + j + 1] * faulted.VELOCITY
+                        mixed += step * soft((end + 0.5 - PAD - curves[stack, x, j]) / faulted.WIDTH)
+                    own += squares[at, end + 1] - squares[at, end]
+                    own += mixed * (
+                        mixed * (counts[at, end + 1] - counts[at, end])
+                        - 2 * (sums[at, end + 1] - sums[at, end])
+                    )
+                    start = end + 1
+                value += y[first + i + 1] * faulted.VELOCITY
+            own += squares[at, rows] - squares[at, start]
+            own += value * (
+                value * (counts[at, rows] - counts[at, start]) - 2 * (sums[at, rows] - sums[at, start])
+            )
+        errors[x] = own
+        error += own
+    return error
+
+
+@compiled
 def draw(
     y: Any, layers: int, waves: int, target: Target, drawing: Drawing, some: Any, error: float, limit: float
 ) -> float:
@@ -182,6 +238,8 @@ def draw(
 
     Where no edge is near, cells are counted in runs. Past a limit it is not gone on with: what it is then is more.
     """
+    if len(target.counts):
+        return _draw_led_back(y, layers, waves, target, drawing, some, error, limit)
     columns, height = target.v.shape
     v, sums, squares = target.v, target.sums, target.squares
     curves, highest, lowest, errors = drawing.curves, drawing.highest, drawing.lowest, drawing.errors
@@ -310,3 +368,28 @@ def draw_all(y: Any, layers: int, basis: Any, target: Target, drawing: Drawing) 
         bend(told, drawing.curves, stack, 0, 0, layers - 1, 0.0, basis[0])
     every = np.arange(len(target.v))
     return draw(y, layers, len(basis), target, drawing, every, 0.0, math.inf), told
+
+
+@compiled
+def stacks_of(y: Any, layers: int, basis: Any) -> Any:
+    """The values of both stacks of numbers (N,), by column and from PAD rows over the map on, (2, W, H)."""
+    told = interfaces(y, layers, basis)
+    waves, columns = basis.shape
+    out = np.empty((2, columns, NATIVE + 2 * PAD))
+    for stack in range(2):
+        first, used = (
+            faulted.HEAD + stack * (layers + (layers - 1) * waves),
+            layers_of(y, layers, stack, waves),
+        )
+        for x in range(columns):
+            deepest = -math.inf
+            out[stack, x] = y[first] * faulted.VELOCITY
+            for i in range(used - 1):
+                deepest = max(deepest, told[stack, x, i])
+                step, curve = y[first + i + 1] * faulted.VELOCITY, deepest + PAD
+                row = min(max(int(math.ceil(curve - FAR * faulted.WIDTH - 0.5)), 0), out.shape[2])
+                if row < out.shape[2] and row + 0.5 - curve <= FAR * faulted.WIDTH:
+                    out[stack, x, row] += step * soft((row + 0.5 - curve) / faulted.WIDTH)
+                    row += 1
+                out[stack, x, row:] += step
+    return out

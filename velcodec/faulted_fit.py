@@ -14,11 +14,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from . import fault_growth, faulted_search, patches, plateaus
+from . import fault_growth, faulted_search, patches, plateaus, slip_growth, slips, stacks
 from .compiled import compiled
-from .curves import DRIFT, FOLD, bring_within
+from .curves import bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
+from .faulted_drawing import target_of
 from .faults import WALL, Faults, cells_beyond
 from .grid import centres
 from .plateaus import Plateaus
@@ -39,8 +40,6 @@ FLAGS = [
     faulted.TWO,
     *(faulted.LINE + 4 * i + 3 for i in range(faulted.LINES - 1)),
 ]  # numbers whose sign says all
-NEAR = 0.35  # cells that an interface is off where it is seen
-BENDS = 8  # of the cosines that are spread so
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,10 @@ class FaultedMap:
     def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
         """Move integers (N,) in place; the squared error that they leave. As faulted_search.searched."""
         across = basis(NATIVE, self.decoder.waves)
-        return faulted_search.searched(q, self.v, across, tables, self.decoder.layers, sweeps, price, gain)
+        if slips.are_told(q, self.decoder):
+            return slips.searched(q, self.v, across, tables, self.decoder, sweeps, price, gain)
+        target = target_of(self.v)
+        return faulted_search.searched(q, target, across, tables, self.decoder.layers, sweeps, price, gain)
 
     def patched(
         self, q: NDArray[np.int64], step: float
@@ -93,8 +95,8 @@ class FaultedMap:
         for patch in self._over(drawn, q, step):
             own.append(patch)
             out = q.copy()
-            out[decoder.unit] = round(CELL / (faulted.FINEST * step**2))
-            out[decoder.unit + 1 :] = patches.as_told(own, decoder.patches)
+            out[decoder.unit] = unit_of(step)
+            out[decoder.unit + 1 : decoder.slip] = patches.as_told(own, decoder.patches)
             rest = rest + patch.share * (drawn - rest)
             yield out, patch.error, replace(self, seen=replace(self.seen, v=rest))
 
@@ -109,7 +111,7 @@ class FaultedMap:
     def _drawn(self, q: NDArray[np.int64], step: float) -> NDArray[np.float64]:
         """The map (70, 70) of integers (N,) without patches."""
         y, axis = torch.from_numpy(q * step)[None], torch.from_numpy(centres(NATIVE))
-        y[:, self.decoder.unit :] = 0
+        y[:, self.decoder.unit + 1 : self.decoder.slip] = 0
         drawn: NDArray[np.float64] = self.decoder.grid(y, axis, axis)[0].numpy()
         return drawn
 
@@ -126,8 +128,12 @@ class FaultedMap:
             at = faulted.LINE + 4 * (i - 1) if i else faulted.ANGLE_0
             f.lines[i] = y[at] * faulted.ANGLE, y[at + 1] * faulted.DEPTH
             f.throws[i] = y[at + 2 if i else faulted.SHIFT] * faulted.DEPTH
+        for j in range(len(f.slips)):
+            at = self.decoder.slip + faulted.SLIP * j
+            f.slips[j, :4] = *(y[at : at + 2] * (faulted.ANGLE, faulted.DEPTH)), *(q[at + 2 : at + 4] * CELL)
         out = FaultedMap(self.seen, f, self.decoder, self.hasty).rounded(step)
         out[: faulted.HEAD] = q[: faulted.HEAD]
+        out[self.decoder.slip :] = q[self.decoder.slip :]
         return out
 
 
@@ -139,11 +145,19 @@ def faulted_maps(
     if p is None:
         return []
     found: list[tuple[float, FaultedMap]] = []
+    pains = slip_growth.HASTY if hasty else slip_growth.PATIENT
     for own in (p, *(plateaus.with_fills(p) if p.soft else ())):
         enough = (HASTY_ENOUGH if hasty and p.soft else ENOUGH) * float(np.ptp(p.v)) ** 2 * p.v.size
         score = partial(_score, own, decoder=decoder)
+        traces = plateaus.traces(own) if p.soft else None
         for f in fault_growth.find(
-            own.values[own.labels], own.labels, plateaus.traces(own) if p.soft else None, score, enough
+            own.values[own.labels],
+            own.labels,
+            traces,
+            score,
+            enough,
+            decoder.layers,
+            pains if decoder.slips else None,
         ):
             told = FaultedMap(own, f, decoder, hasty)
             error = _fine_error(p.v, told.numbers, decoder)
@@ -167,8 +181,10 @@ def _error(
     v: NDArray[np.float64], q: NDArray[np.int64], step: float, decoder: faulted.FaultedDecoder
 ) -> float:
     """The squared error of integers (N,), patches not drawn."""
-    y = (q * step).astype(np.float64)
-    return faulted_search.error_of(y, v, basis(NATIVE, decoder.waves), decoder.layers)
+    y, across = (q * step).astype(np.float64), basis(NATIVE, decoder.waves)
+    if slips.are_told(q, decoder):
+        return slips.error_of(y, v, across, decoder)
+    return faulted_search.error_of(y, target_of(v), across, decoder.layers)
 
 
 def _whole(numbers: NDArray[np.float64], step: float, decoder: faulted.FaultedDecoder) -> NDArray[np.int64]:
@@ -177,7 +193,18 @@ def _whole(numbers: NDArray[np.float64], step: float, decoder: faulted.FaultedDe
     for first in (faulted.HEAD, faulted.HEAD + decoder.stack):
         _told_by_differences(q, numbers, first, decoder.layers, decoder.waves)
     q[FLAGS] = np.sign(numbers[FLAGS])
+    if slips.are_told(numbers, decoder):
+        told, own = (
+            of[decoder.slip :].reshape(-1, faulted.SLIP)[:, faulted.S_ACROSS :] for of in (q, numbers)
+        )
+        told[:] = np.rint(own / (CELL, CELL, 1))
+        q[decoder.unit] = unit_of(step)
     return q
+
+
+def unit_of(step: float) -> int:
+    """The integer that tells what the integers of patches and slips are, at a step: CELL cells."""
+    return round(CELL / (faulted.FINEST * step**2))
 
 
 def _numbers(
@@ -200,30 +227,59 @@ def _numbers(
         if i:
             y[at + 2], y[at + 3] = f.throws[i] / faulted.DEPTH, 1 if f.kinds[i] == WALL else -1
     depth = np.arange(NATIVE)[:, None] + 0.5 - shift
+    for j, (turn, offset, across, down, whose) in enumerate(f.slips):
+        at = decoder.slip + faulted.SLIP * j
+        y[at : at + 2] = math.remainder(turn, 2 * math.pi) / faulted.ANGLE, offset / faulted.DEPTH
+        y[at + 2 : at + 5] = across, down, whose
     for stack in range(2 if f.two else 1):
         own = inside == stack if f.two else np.ones_like(inside, dtype=bool)
-        order = _order(p, own, depth - f.fold[stack], decoder.layers)
-        _put(
-            y,
-            stack,
-            p,
-            order,
-            np.where(own, p.labels, -1),
-            depth,
-            waves if f.fold[stack].any() else 1,
-            held,
-            decoder,
-        )
+        labels, down_to, unfolded = np.where(own, p.labels, -1), depth, depth - f.fold[stack]
+        if len(f.slips):
+            columns, back = np.empty(inside.shape, np.int64), np.empty(inside.shape)
+            slips.led_back(inside, f.slips, columns, back)
+            labels, down_to = stacks.gathered(labels, columns, back)
+            unfolded = down_to
+        order = _order(p, labels, unfolded, decoder.layers)
+        waves_of = waves if f.fold[stack].any() else 1
+        cosines = _interfaces(p, order, labels, down_to, min(waves_of, decoder.waves), held, f.parallel)
+        _put(y, stack, p, order, cosines, decoder)
     if p.filled is not None and not f.two and f.kinds.any():
         _fill(y, p, p.filled, f)
     return y
 
 
-def _order(p: Plateaus, own: NDArray[np.bool_], depth: NDArray[np.float64], most: int) -> list[int]:
-    """The labels of some cells from top to bottom, at most so many."""
-    count, mean = _depths(p.labels, own, depth, len(p.values))
+def _order(p: Plateaus, labels: NDArray[np.int64], depth: NDArray[np.float64], most: int) -> list[int]:
+    """The labels of some cells from top to bottom, at most so many; those below 0 are of none."""
+    count, mean = stacks.depths_of(labels, labels >= 0, depth, len(p.values))
     often = set(np.argsort(-count)[:most].tolist())
     return [int(k) for k in np.argsort(mean) if count[k] >= FEWEST and k in often]
+
+
+def _interfaces(
+    p: Plateaus,
+    order: list[int],
+    labels: NDArray[np.int64],
+    depth: NDArray[np.float64],
+    waves: int,
+    held: bool,
+    parallel: bool,
+) -> NDArray[np.float64]:
+    """The cosines (n, K) between layers in an order, as labels of cells at depths show them; others have -1."""
+    rank = np.full(len(p.values) + 1, -1, np.int64)
+    rank[order] = np.arange(len(order))
+    n = max(len(order) - 1, 0)
+    target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
+    stacks.edges(rank[labels], depth, n, target, low, high)
+    if parallel:
+        told: NDArray[np.float64] = stacks.parallel(
+            target, low, high, basis(NATIVE, waves), stacks.fold_spread(waves)
+        )
+        return told
+    cosines = stacks.likeliest(target, low, high, waves)
+    if held:
+        room = np.minimum(HELD, np.where(np.isfinite(high - low), (high - low) / 2, HELD))
+        bring_within(cosines, low + room, high - room, basis(NATIVE, waves))
+    return cosines
 
 
 def _put(
@@ -231,24 +287,11 @@ def _put(
     stack: int,
     p: Plateaus,
     order: list[int],
-    labels: NDArray[np.int64],
-    depth: NDArray[np.float64],
-    waves: int,
-    held: bool,
+    cosines: NDArray[np.float64],
     decoder: faulted.FaultedDecoder,
 ) -> None:
-    """Put a stack's numbers in their place: layers in an order, as labels of its cells show them; others are -1."""
-    rank = np.full(len(p.values) + 1, -1, np.int64)
-    rank[order] = np.arange(len(order))
-    place = rank[labels]
-    n = max(len(order) - 1, 0)
-    target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
-    _edges(place, depth, n, target, low, high)
-    waves = min(waves, decoder.waves)
-    cosines = _likeliest(target, low, high, waves)
-    if held:
-        room = np.minimum(HELD, np.where(np.isfinite(high - low), (high - low) / 2, HELD))
-        bring_within(cosines, low + room, high - room, basis(NATIVE, waves))
+    """Put a stack's numbers in their place: layers in an order, and the cosines (n, K) between them."""
+    n, waves = cosines.shape
     first, layers = faulted.HEAD + stack * decoder.stack, decoder.layers
     values = p.values[order] if order else np.zeros(1)
     y[first : first + layers] = (
@@ -275,74 +318,6 @@ def _fill(y: NDArray[np.float64], p: Plateaus, cells: NDArray[np.bool_], f: Faul
     y[faulted.FILL_REACH] = (far[beside] + 0.5) / faulted.DEPTH
 
 
-def _likeliest(
-    target: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], waves: int
-) -> NDArray[np.float64]:
-    """The likeliest cosines (n, K) of interfaces seen at depths (n, W): near these, and each like the one above.
-
-    Where an interface is not seen it is bounded at most, by the last cell over it or the first under it.
-    """
-    from scipy.linalg.lapack import dpbsv
-
-    if not len(target):
-        return np.zeros((0, waves))
-    across = basis(target.shape[1], waves)
-    own, other = (np.maximum(1.0, np.arange(waves) / BENDS) ** -3 * spread for spread in (FOLD, DRIFT))
-    own[0] = other[0] = 1e3
-    seen = np.isfinite(low) & np.isfinite(high)
-    for _ in range(2):
-        system, right = _system(np.where(seen, target, 0.0), seen, across, own**-2, other**-2)
-        cosines: NDArray[np.float64] = dpbsv(system, right, lower=1)[1].reshape(-1, waves)
-        curves = cosines @ across.T
-        past = ~seen & ((curves < low) | (curves > high))
-        if not past.any():
-            break
-        target = np.where(past, np.clip(curves, low, high), target)  # held where it is past that
-        seen = seen | past
-    return cosines
-
-
-@compiled
-def _depths(labels: Any, own: Any, depth: Any, count: int) -> Any:
-    """How many of some cells have each label, and their mean depth."""
-    cells, total = np.zeros(count, np.int64), np.zeros(count)
-    for z in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            if own[z, x]:
-                cells[labels[z, x]] += 1
-                total[labels[z, x]] += depth[z, x]
-    return cells, total / np.maximum(cells, 1)
-
-
-@compiled
-def _system(target: Any, seen: Any, across: Any, fold: Any, drift: Any) -> Any:
-    """The equations of the cosines (n K,) nearest to what is seen and to those above, and their right side.
-
-    They are symmetric: the diagonal and, of each column, the K rows under it, (1 + K, n K).
-    """
-    n, (width, waves) = len(target), across.shape
-    system, right = np.zeros((1 + waves, n * waves)), np.zeros(n * waves)
-    own = np.empty((waves, waves))
-    for i in range(n):
-        first = i * waves
-        own[:] = 0
-        for x in range(width):
-            if seen[i, x]:
-                for j in range(waves):
-                    weight = across[x, j] / NEAR**2
-                    right[first + j] += target[i, x] * weight
-                    for k in range(j + 1):
-                        own[j, k] += weight * across[x, k]
-        for j in range(waves):
-            for k in range(j + 1):
-                system[j - k, first + k] = own[j, k]
-            system[0, first + j] += drift[j] if i else fold[j]
-            if i:
-                system[0, first - waves + j] += drift[j]
-                system[waves, first - waves + j] = -drift[j]
-    return system, right
-
-
 @compiled
 def _told_by_differences(q: Any, numbers: Any, first: int, layers: int, waves: int) -> None:
     """A stack's integers, each by itself, to differences from those above; 0 past the layers that there are."""
@@ -363,40 +338,3 @@ def _told_by_differences(q: Any, numbers: Any, first: int, layers: int, waves: i
                 q[own] = 0
             elif i:
                 q[own] -= q[own - (waves - 1 if k else 1)]
-
-
-@compiled
-def _edges(place: Any, depth: Any, count: int, target: Any, low: Any, high: Any) -> None:
-    """Where each interface is in each column: between the cells above and below it that are fewest on a wrong side.
-
-    Cells that are not of the stack have place -1. Infinite where a column has no cells on one side.
-    """
-    height, width = place.shape
-    down, kind = np.empty(height), np.empty(height, np.int64)
-    for x in range(width):
-        n = 0
-        for z in range(height):  # sorted by depth; few are not already
-            if place[z, x] >= 0:
-                k = n
-                while k > 0 and down[k - 1] > depth[z, x]:
-                    down[k], kind[k] = down[k - 1], kind[k - 1]
-                    k -= 1
-                down[k], kind[k] = depth[z, x], place[z, x]
-                n += 1
-        for i in range(count):
-            wrong = 0
-            for k in range(n):
-                wrong += kind[k] <= i
-            best, cut = wrong, 0
-            for k in range(n):
-                wrong += 1 if kind[k] > i else -1
-                if wrong < best:
-                    best, cut = wrong, k + 1
-            low[i, x] = down[cut - 1] if cut > 0 else -math.inf
-            high[i, x] = down[cut] if cut < n else math.inf
-            if cut == 0:
-                target[i, x] = high[i, x] - 0.5  # infinite where the column has no cells of the stack
-            elif cut == n:
-                target[i, x] = low[i, x] + 0.5
-            else:
-                target[i, x] = (low[i, x] + high[i, x]) / 2

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled, inlined
 from .decoders import faulted
-from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layers_of, target_of, touched
+from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layers_of, touched
 from .told import Tables, added_bits
 
 LEAST_GAIN = 1e-12  # that a move is made for
@@ -16,7 +16,7 @@ FIRST_WAVES = 3  # of an interface that is flat, that are tried
 
 def searched(
     q: NDArray[np.int64],
-    v: NDArray[np.float64],
+    target: Target,
     basis: NDArray[np.float64],
     tables: Tables,
     layers: int,
@@ -24,27 +24,26 @@ def searched(
     price: float,
     gain: float,
 ) -> float:
-    """Move integers (N,) in place; the squared error of a map (H, W) that they leave.
+    """Move integers (N,) in place; the squared error of a map that they leave.
 
-    A sweep is over those numbers that the last one moved; where there are none, over all.
+    A sweep is over those numbers that the last one moved; where there are none, over all. Of a map whose slips are
+    undone only those of its layers are moved.
 
     Args:
         basis: (W, K) cosines at the map's columns.
         layers: L of the decoder.
         price, gain: a bit is worth price + gain x squared error.
     """
-    now, tried = (blank(layers, v.shape[1]) for _ in range(2))
-    return float(_searched(q, target_of(v), now, tried, _across(basis), tables, layers, sweeps, price, gain))
+    now, tried = (blank(layers, len(basis)) for _ in range(2))
+    return float(_searched(q, target, now, tried, across(basis), tables, layers, sweeps, price, gain))
 
 
-def error_of(
-    y: NDArray[np.float64], v: NDArray[np.float64], basis: NDArray[np.float64], layers: int
-) -> float:
-    """The squared error of a latent (N,) in units from a map (H, W); basis as for `searched`."""
-    return float(draw_all(y, layers, _across(basis), target_of(v), blank(layers, v.shape[1]))[0])
+def error_of(y: NDArray[np.float64], target: Target, basis: NDArray[np.float64], layers: int) -> float:
+    """The squared error of a latent (N,) in units from a map; basis as for `searched`."""
+    return float(draw_all(y, layers, across(basis), target, blank(layers, len(basis)))[0])
 
 
-def _across(basis: NDArray[np.float64]) -> NDArray[np.float64]:
+def across(basis: NDArray[np.float64]) -> NDArray[np.float64]:
     """The cosines (K, W); the first is of depths, which are told in cells."""
     across = np.array(basis.T, order="C")
     across[0] = 1
@@ -73,7 +72,7 @@ def _searched(
         worth = price + gain * error
         all_of_them = not tried_again.any()
         look, tried_again = tried_again | all_of_them, np.zeros(len(q), np.bool_)
-        for d in range(used):
+        for d in range(faulted.HEAD if len(target.counts) else 0, used):
             if high[d] == low[d] or not look[d] or _needless(y, d, layers, waves):
                 continue
             idle = _idle(y, d, layers, waves)

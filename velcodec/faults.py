@@ -5,7 +5,7 @@ of its own, or that of the others shifted. Beyond a fault all is shifted, block 
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled
 from .decoders.cosines import NATIVE
-from .decoders.faulted import LINES
+from .decoders.faulted import LINES, SLIP
 from .grid import centres
 
 NONE, FAULT, WALL = 0, 1, 2  # what a line is; the first, where there is one, is a wall
@@ -29,6 +29,9 @@ class Faults:
         throws: cells (LINES,) that rock is shifted down: the block, then all beyond each other line if it is a fault.
         two: the block has a stack of its own.
         fold: cells (2, W) that the layers of each stack are shifted down.
+        slips: (S, 5) of two stacks: angle and offset of a line, cells that rock beyond it moved across and down, and
+            whose it is, the block's past 0; the last to move comes first. With them no other line does anything.
+        parallel: all layers of a stack are of one fold.
     """
 
     lines: NDArray[np.float64]
@@ -36,6 +39,8 @@ class Faults:
     throws: NDArray[np.float64]
     two: bool
     fold: NDArray[np.float64]
+    slips: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, SLIP)))
+    parallel: bool = False
 
     @classmethod
     def nothing(cls, between: NDArray[np.float64] | None = None) -> "Faults":
@@ -47,7 +52,8 @@ class Faults:
 
     def copied(self) -> "Faults":
         """The same, to be changed by itself."""
-        return Faults(self.lines.copy(), self.kinds.copy(), self.throws.copy(), self.two, self.fold.copy())
+        numbers = self.lines.copy(), self.kinds.copy(), self.throws.copy()
+        return Faults(*numbers, self.two, self.fold.copy(), self.slips.copy(), self.parallel)
 
     @property
     def moving(self) -> list[int]:

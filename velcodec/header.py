@@ -10,8 +10,8 @@ from . import container
 from .errors import FormatError, VersionError
 from .tiles import Layout
 
-CODERS = tuple(f"velcodec-{k}" for k in range(1, 10))  # oldest first
-WRITTEN = CODERS[-5:]  # the older ones in what is appended to archives that have them
+CODERS = tuple(f"velcodec-{k}" for k in range(1, 11))  # oldest first
+WRITTEN = CODERS[-6:]  # the older ones in what is appended to archives that have them
 # What each adds to the features of the one before it.
 ADDED = (
     0,
@@ -23,6 +23,7 @@ ADDED = (
     container.FEATURE_SEVENTH,
     container.FEATURE_EIGHTH,
     container.FEATURE_NINTH,
+    container.FEATURE_TENTH,
 )
 MAX_SAMPLES = 1 << 28  # of one map
 MAX_UNIT = 1e30

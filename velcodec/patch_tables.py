@@ -13,7 +13,8 @@ import torch
 from . import patches
 from .aim import FLOOR
 from .decoders import faulted
-from .faulted_fit import CELL, FINE, FaultedMap
+from .faulted_fit import CELL, FINE, FaultedMap, unit_of
+from .slip_tables import or_none
 from .tables import Mass, always, smoothed
 from .told_tables import anywhere
 
@@ -52,18 +53,10 @@ def table_sets(
             anywhere(smoothed(there[:, k].astype(np.float64)), round(FARTHEST[k] / CELL))
             for k in range(faulted.PATCH)
         ]
-        tables = {first: always(round(CELL / (faulted.FINEST * step**2)))}
+        tables = {first: always(unit_of(step))}
         for i in range(size):
             share = SURE if i < size / 2 else LIKELY
             for k, mass in enumerate(masses):
-                tables[first + 1 + faulted.PATCH * i + k] = _or_none(mass, share)
+                tables[first + 1 + faulted.PATCH * i + k] = or_none(mass, share)
         out.append(tables)
     return out
-
-
-def _or_none(mass: Mass, share: float) -> Mass:
-    """A table of numbers that are there in a share of the cases, and 0 in the others."""
-    low, seen = mass
-    out = share * seen / seen.sum()
-    out[-low] += 1 - share
-    return low, out

@@ -22,6 +22,7 @@ Section: TypeAlias = Callable[[Array, Array], Array]  # (x (W,), z (H,)) in nati
 
 NATIVE = 70.0
 V_MIN, V_MAX = 1500, 4500
+THIN = 7  # cells: the least thickness of a layer of the B families' stacks
 EDGE_SIGMA = 0.31  # cells; half a cell from an edge the samples read 0.0535 and 0.9465 of the step
 EDGE_REACH = 1.25  # cells; past this an edge is exactly 0 or 1, so that plateaus stay integers
 
@@ -248,35 +249,59 @@ def _fault_a(rng: Rng, curved: bool) -> Section:
     return section
 
 
-def _blocks_b(rng: Rng, curved: bool) -> Section:
-    """Several faults, hard edges: two stacks of six layers, in blocks cut by three straight faults.
+def _stack_depths(rng: Rng, layers: int = 6) -> Array:
+    """Depths of the interfaces of a stack of the B families, (layers - 1,), whole cells.
 
-    Measured on CurveFault_B maps: integers, 12 distinct values. The arrangement is a guess from a few
-    pictures.
+    Seen in pictures of FlatFault_B: layers are 7 cells thick, and what is left of the depth goes to few of them.
+    """
+    left, more = NATIVE - THIN * layers, np.zeros(layers)
+    for i in rng.permutation(layers):
+        more[i] = np.floor(rng.uniform(0, left + 1))
+        left -= more[i]
+    depths: Array = np.cumsum(THIN + more)[:-1]
+    return depths
+
+
+def _slip(rng: Rng) -> Array:
+    """A fault of the B families: sine and cosine of its dip, a place on it, and cells across and down, (6,).
+
+    What pictures show of them: most descend to the right, and rock beyond is moved by as much across as down.
+    """
+    dip = np.deg2rad(rng.uniform(38, 88)) * (1 if rng.random() < 0.9 else -1)
+    moved = rng.integers([-22, -18], [23, 19]).astype(float) * (1 if rng.random() < 0.8 else 0.3)
+    return np.array([-np.sin(dip), np.cos(dip), rng.uniform(5, 65), rng.uniform(5, 65), *np.round(moved)])
+
+
+def _blocks_b(rng: Rng, curved: bool) -> Section:
+    """Two stacks of six parallel layers, hard edges, each moved along faults, and brought together at a straight line.
+
+    Measured on CurveFault_B maps: integers, 12 distinct values. The rest is what ten pictured maps of FlatFault_B and
+    CurveFault_B show: all of a stack beyond a fault moves, across too, and a fault cuts those before it; what comes in
+    at a side of the map is like its border; the line between the stacks is whole. Most lines descend to the right.
     """
     stacks = rng.permuted(_distinct(rng, 12).reshape(6, 2), axis=1).T
-    folds = []
+    lines, slips = [], []
     for _ in range(2):
-        depths = rng.uniform(8, 15) + np.concatenate([[0.0], np.cumsum(rng.integers(8, 12, 4))])
-        slope = rng.uniform(-0.05, 0.05) * (rng.random() < 0.3)
-        folds.append((depths, slope, _folded(rng, depths, 1.1)))
-    dip = np.deg2rad(rng.uniform(48, 88, 3)) * np.where(rng.random(3) < 0.5, -1, 1)
-    x0 = np.array([rng.uniform(24, 46), rng.uniform(8, 30), rng.uniform(40, 62)])
-    z0 = rng.uniform(20, 50, 3)
-    throws = rng.uniform(-9, 9, 3)
+        depths = _stack_depths(rng)
+        fold = _sines(rng, _FOLD_LOW, _FOLD_HIGH, 1.4 * _FOLD_MEAN * curved)
+        lines.append((depths + round(rng.uniform(-6, 2)) * curved, fold))
+        slips.append([_slip(rng) for _ in range(rng.integers(1, 4))])
+    lean = rng.uniform(0.15, 0.4) * (1 if rng.random() < 0.85 else -1)
+    middle = rng.uniform(22, 48)
 
     def section(x: Array, z: Array) -> Array:
-        side = [((x - x0[i]) * np.sin(dip[i]) + (z[:, None] - z0[i]) * np.cos(dip[i])) > 0 for i in range(3)]
-        shift = throws[1] * side[1] + throws[2] * side[2] + throws[0] * side[0]
         maps = []
-        for (depths, slope, fold), velocities in zip(folds, stacks, strict=True):
-            lines = fold(x) if curved else depths[:, None] + slope * (x - NATIVE / 2)[None]
-            index = np.zeros((z.size, x.size), dtype=np.int64)
-            moved = z[:, None] - shift
-            for line in lines:
-                index += moved > line
+        for (depths, fold), moves, velocities in zip(lines, slips, stacks, strict=True):
+            px, pz = np.broadcast_arrays(x[None], z[:, None])
+            for across, down, x0, z0, right, lower in moves:
+                beyond = (px - x0) * across + (pz - z0) * down > 0
+                px = np.where(beyond, np.clip(px - right, 0.5, NATIVE - 0.5), px)
+                pz = np.where(beyond, pz - lower, pz)
+            places, back = np.unique(px, return_inverse=True)
+            unfolded = pz - fold(places)[back.reshape(pz.shape)]
+            index = np.searchsorted(depths, unfolded.ravel()).reshape(pz.shape)
             maps.append(velocities[index])
-        total: Array = np.where(side[0], maps[0], maps[1])
+        total: Array = np.where(x[None] - middle > lean * (z[:, None] - NATIVE / 2), maps[0], maps[1])
         return total
 
     return section

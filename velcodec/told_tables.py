@@ -1,7 +1,7 @@
 """Table sets of maps told by numbers: counts of integers that a search finds cheap under the last ones."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -26,12 +26,14 @@ class Kind:
     Args:
         anywhere: how far from 0 (latent units) numbers may be that these maps show too little of, by their place.
         others: further table sets of some of the steps, by what they have in other numbers, by their place.
+        told: tables of some numbers, by their place, that these integers (n, N) of a step are to have.
     """
 
     maps: Sequence[Told]
     steps: Sequence[float]
     anywhere: dict[int, float] = field(default_factory=dict)
     others: dict[float, list[dict[int, Mass]]] = field(default_factory=dict)
+    told: Callable[[NDArray[np.int64], float], dict[int, Mass]] = lambda q, step: {}
 
 
 def table_sets(
@@ -48,7 +50,7 @@ def table_sets(
     sets: list[list[Mass]] = []
     for kind in kinds:
         for step in kind.steps:
-            masses = _filled(kind.maps, step, rate)
+            masses = _filled(kind, step, rate)
             for i, reach in kind.anywhere.items():
                 masses[i] = anywhere(masses[i], math.ceil(reach / step))
             for other in ({}, *kind.others.get(step, [])):
@@ -58,16 +60,21 @@ def table_sets(
     return steps, sets
 
 
-def _filled(maps: Sequence[Told], step: float, rate: float) -> list[Mass]:
-    """Tables (N) of the integers of some maps."""
-    q = np.stack([told.rounded(step) for told in maps])
-    masses = [_mass(column) for column in q.T]
+def _filled(kind: Kind, step: float, rate: float) -> list[Mass]:
+    """Tables (N) of the integers of a kind of maps."""
+    q = np.stack([told.rounded(step) for told in kind.maps])
+    masses = _masses(kind, q, step)
     for _ in range(ROUNDS):
         tables = tables_of(prior.build(np.array([step], np.float32), [masses]), 0, slice(None))
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-            list(pool.map(_search, maps, q, [tables] * len(maps), [rate] * len(maps)))
-        masses = [_mass(column) for column in q.T]
+            list(pool.map(_search, kind.maps, q, [tables] * len(q), [rate] * len(q)))
+        masses = _masses(kind, q, step)
     return masses
+
+
+def _masses(kind: Kind, q: NDArray[np.int64], step: float) -> list[Mass]:
+    own = kind.told(q, step)
+    return [own[i] if i in own else _mass(column) for i, column in enumerate(q.T)]
 
 
 def _search(told: Told, q: NDArray[np.int64], tables: Tables, rate: float) -> None:

@@ -114,15 +114,15 @@ def cases() -> dict[str, tuple[str, Any, dict[str, Any]]]:
     few = np.concatenate([layers[:, ::9, ::9], faults[:, ::7, ::9][:, :8, :8]])
     ten = np.concatenate([synth.generate(f, 1, seed=6) for f in synth.FAMILIES])
     return {
-        "v4": (DEFAULT, ten, {"latent_only": True, "effort": 1}),
-        "v4-past-tables": (DEFAULT, unlike_training(), {"latent_only": True, "effort": 1, "psnr": 38.0}),
-        "v4-at-a-psnr": (DEFAULT, ten, {"latent_only": True, "effort": 1, "psnr": 30.0}),
+        "v5": (DEFAULT, ten, {"latent_only": True, "effort": 1}),
+        "v5-past-tables": (DEFAULT, unlike_training(), {"latent_only": True, "effort": 1, "psnr": 38.0}),
+        "v5-at-a-psnr": (DEFAULT, ten, {"latent_only": True, "effort": 1, "psnr": 30.0}),
         "archive": (
             DEFAULT,
             {"CurveVel_A/model3.npy": layers, "FlatFault_A/vel2_1.npy": maps},
             {"effort": 1},
         ),
-        "v4-fp16": (DEFAULT, ten, {"latent_only": True, "latent": "fp16", "effort": 0}),
+        "v5-fp16": (DEFAULT, ten, {"latent_only": True, "latent": "fp16", "effort": 0}),
         "entropy": ("siren", maps, {"latent_only": True, "effort": 2}),
         "warp": ("warp", maps[:, None], {"latent_only": True, "effort": 2}),
         "choice": ("choice", np.concatenate([maps, styles]), {"latent_only": True, "effort": 2}),

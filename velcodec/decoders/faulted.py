@@ -20,6 +20,13 @@ sides of a patch are upright or, of one that is turned, level:
     v(x, z) <- v + M (velocity - v)
     M = S(a) S(length - a) S(b - t a / length) S(t a / length + height - b),   height = h + (h' - h) a / length
     a = x - corner, b = z - corner; of a turned one a = z - corner, b = x - corner
+
+Of a map of two stacks slips may have moved the rock of either, before line 0 brought both together. The last comes
+first: its stack is looked up, beyond its line, at a place so far back, across no further than the outermost columns.
+
+    s_j(x, z) > 0:  x <- min(max(x - across_j, 1/2), 69 1/2),  z <- z - down_j
+
+A and B, d and c are then those of where that leads; m is of the place itself, and there is no fill.
 """
 
 from collections.abc import Callable
@@ -44,6 +51,9 @@ HEAD = LINE + 4 * (LINES - 1)
 FINEST = 1 / 16
 LENGTH, ACROSS, DOWN, HEIGHT, OTHER_HEIGHT, TILT, VALUE = range(7)  # of a turned patch the length is below 0
 PATCH = 7
+# After the patches: the numbers of each slip, the last of which says by its sign whose it is: the block's past 0.
+S_ANGLE, S_OFFSET, S_ACROSS, S_DOWN, S_WHOSE = range(5)
+SLIP = 5
 
 
 class FaultedDecoder(nn.Module):
@@ -53,28 +63,30 @@ class FaultedDecoder(nn.Module):
         layers: L of a stack, at most.
         waves: K of an interface, the constant among them.
         patches: P, at most.
+        slips: S, at most.
 
-    N = HEAD + 2 (L + (L - 1) K) + 1 + 7 P, the last two where P > 0: of each stack v_0, the steps v_i - v_{i-1}, then
-    h_1, h_2, .., then t_1, t_2, ..; then the unit of patches, and of each its length, its corner x, as it differs from
-    that of the patch before, and z, its heights h and h' at the corner and the other end, its tilt t, its velocity.
+    N = HEAD + 2 (L + (L - 1) K) + 1 + 7 P + 5 S, the last three where P or S > 0: of each stack v_0, the steps
+    v_i - v_{i-1}, then h_1, h_2, .., then t_1, t_2, ..; then the unit of patches and slips, and of each patch its
+    length, its corner x, as it differs from that of the patch before, and z, its heights h and h' at the corner and the
+    other end, its tilt t, its velocity; of each slip its angle and offset, how far across and down, and whose it is.
     """
 
-    def __init__(self, layers: int = 8, waves: int = 24, patches: int = 0) -> None:
+    def __init__(self, layers: int = 8, waves: int = 24, patches: int = 0, slips: int = 0) -> None:
         super().__init__()
-        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE and 0 <= patches <= 64):
-            raise ValueError(f"{layers} layers of {waves} waves and {patches} patches cannot be")
-        self.layers, self.waves, self.patches = layers, waves, patches
+        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE and 0 <= patches <= 64 and 0 <= slips <= 16):
+            raise ValueError(
+                f"{layers} layers of {waves} waves, {patches} patches and {slips} slips cannot be"
+            )
+        self.layers, self.waves, self.patches, self.slips = layers, waves, patches, slips
         self.stack = layers + (layers - 1) * waves
-        self.unit = HEAD + 2 * self.stack  # the place of the unit of patches
-        self.latent = self.unit + (1 + PATCH * patches if patches else 0)
+        self.unit = HEAD + 2 * self.stack  # the place of the unit of patches and slips
+        self.slip = self.unit + 1 + PATCH * patches  # of the numbers of slips
+        self.latent = self.slip + SLIP * slips if patches or slips else self.unit
 
     def forward(self, latents: Tensor, points: Tensor) -> Tensor:
         """Values (B, P) at points (P, 2) or (B, P, 2) given as (x, z) in [-1, 1]^2."""
         points = points.expand(len(latents), -1, -1)
-        basis = factors(points[..., 0].double(), self.waves)
-        curves = [torch.einsum("bik,bpk->bip", c, basis) for c in self.interfaces(latents)]
-        x, z = (points[..., i].double() * (NATIVE / 2) for i in (0, 1))
-        return self._drawn(latents, curves, x, z)
+        return self._drawn(latents, *(points[..., i].double() * (NATIVE / 2) for i in (0, 1)))
 
     def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
@@ -85,10 +97,8 @@ class FaultedDecoder(nn.Module):
         return torch.cat([self._grid(part, z, x) for part in latents.split(some)])
 
     def _grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
-        basis = factors(x.double(), self.waves).T
-        curves = [(c @ basis)[:, :, None] for c in self.interfaces(latents)]
         across, down = x.double()[None, None] * (NATIVE / 2), z.double()[None, :, None] * (NATIVE / 2)
-        return self._drawn(latents, curves, across, down)
+        return self._drawn(latents, across, down)
 
     def interfaces(self, latents: Tensor) -> list[Tensor]:
         """The cosines (B, L - 1, K) float64 of every interface of either stack, in cells."""
@@ -103,19 +113,32 @@ class FaultedDecoder(nn.Module):
         two = (latents[:, TWO] > 0)[:, None, None]
         return [out[0], torch.where(two, out[1], out[0])]
 
-    def _drawn(self, latents: Tensor, curves: list[Tensor], x: Tensor, z: Tensor) -> Tensor:
-        """Values at positions in cells from the middle, under the curves (B, L - 1, ...) of both stacks."""
-        shape = (-1, *[1] * (z.dim() - 1))
-        numbers = latents.double()
+    def _drawn(self, latents: Tensor, x: Tensor, z: Tensor) -> Tensor:
+        """Values at positions in cells from the middle: x (1, 1, W) and z (1, H, 1), or both (B, P)."""
+        width = (_number(latents, SOFT, z) * SOFTNESS).clamp_min(WIDTH)
+        slipped = torch.nonzero(self._has_slips(latents))[:, 0]
+        if len(slipped):
+            rest = torch.nonzero(~self._has_slips(latents))[:, 0]
+            order = torch.cat([rest, slipped]).argsort()
+            parts = []
+            for draw, rows in ((self._plain, rest), (self._slipped, slipped)):
+                across, down = (at[rows] if len(at) > 1 else at for at in (x, z))
+                parts.append(draw(latents[rows], across, down, width[rows]))
+            values = torch.cat(parts)[order]
+        else:
+            values = self._plain(latents, x, z, width)
+        return self._patched(latents, values, x + NATIVE / 2, z + NATIVE / 2, width)
+
+    def _plain(self, latents: Tensor, x: Tensor, z: Tensor, width: Tensor) -> Tensor:
+        """Values of maps without slips, before patches."""
 
         def number(i: int) -> Tensor:
-            return numbers[:, i].view(shape)
-
-        width = (number(SOFT) * SOFTNESS).clamp_min(WIDTH)
+            return _number(latents, i, z)
 
         def beyond(cells: Tensor) -> Tensor:
             return torch.sigmoid((cells / width).to(latents.dtype))
 
+        curves = [_curves(own, x) for own in self.interfaces(latents)]
         first = _distance(number(ANGLE_0), number(OFFSET_0), x, z)
         block = beyond(first)
         shift = torch.zeros_like(block, dtype=torch.double)
@@ -126,8 +149,7 @@ class FaultedDecoder(nn.Module):
             shift = shift + torch.where(wall > 0, 0.0, throw * DEPTH) * there
         depth = z + NATIVE / 2
         above, below = depth - shift, depth - shift - number(SHIFT) * DEPTH
-        stacks = latents[:, HEAD : self.unit].view(len(latents), 2, self.stack)[:, :, : self.layers]
-        velocities = [stacks[:, 0], torch.where((latents[:, TWO] > 0)[:, None], stacks[:, 1], stacks[:, 0])]
+        velocities = self._velocities(latents)
         rest = _stack(velocities[0], curves[0], above, beyond)
         inside = _stack(velocities[1], curves[1], below, beyond)
         values = rest + block * (inside - rest)
@@ -135,7 +157,58 @@ class FaultedDecoder(nn.Module):
             values = values + self._filled(
                 latents, curves, velocities, block, (depth, above, below, first), beyond
             )
-        return self._patched(latents, values, x + NATIVE / 2, depth, width)
+        return values
+
+    def _velocities(self, latents: Tensor) -> list[Tensor]:
+        """Those (B, L) of each stack, as they are told."""
+        stacks = latents[:, HEAD : self.unit].view(len(latents), 2, self.stack)[:, :, : self.layers]
+        two = (latents[:, TWO] > 0)[:, None]
+        return [stacks[:, 0], torch.where(two, stacks[:, 1], stacks[:, 0])]
+
+    def _has_slips(self, latents: Tensor) -> Tensor:
+        """Which maps (B,) have any."""
+        whose = latents[:, self.slip + S_WHOSE :: SLIP] if self.slips else latents[:, :0]
+        return (whose != 0).any(1) & (latents[:, TWO] > 0)
+
+    def _slipped(self, latents: Tensor, x: Tensor, z: Tensor, width: Tensor) -> Tensor:
+        """Values of maps with slips, before patches."""
+
+        def beyond(cells: Tensor) -> Tensor:
+            return torch.sigmoid((cells / width).to(latents.dtype))
+
+        block = beyond(_distance(_number(latents, ANGLE_0, z), _number(latents, OFFSET_0, z), x, z))
+        stacks = []
+        for cosines, velocities, whose in zip(
+            self.interfaces(latents), self._velocities(latents), (-1, 1), strict=True
+        ):
+            curves, depth = self._led_back(latents, cosines, whose, x, z)
+            stacks.append(_stack(velocities, curves, depth, beyond))
+        return stacks[0] + block * (stacks[1] - stacks[0])
+
+    def _led_back(
+        self, latents: Tensor, cosines: Tensor, whose: int, x: Tensor, z: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """A stack's interfaces (B, L - 1, ...) and depths in cells (B, ...) where its slips lead from positions."""
+        cells = latents[:, self.unit, None].double() * FINEST
+        slips = latents[:, self.slip :].double().view(len(latents), self.slips, SLIP)
+        by = slips[:, :, [S_ACROSS, S_DOWN]] * cells[:, None]
+        own = slips[:, :, S_WHOSE].sign() == whose
+        px, pz = (at.expand(len(latents), *torch.broadcast_shapes(x.shape, z.shape)[1:]) for at in (x, z))
+        way = torch.zeros_like(px, dtype=torch.long)  # a bit for each slip that a place lies beyond
+        for j in range(self.slips):
+            angle, offset = (_number(slips[:, j], i, z) for i in (S_ANGLE, S_OFFSET))
+            there = (_distance(angle, offset, px, pz) > 0) & own[:, j].view(-1, *[1] * (z.dim() - 1))
+            px = torch.where(there, _across(px, by[:, j, 0]), px)
+            pz = torch.where(there, pz - by[:, j, 1].view(-1, *[1] * (z.dim() - 1)), pz)
+            way = way | (there.long() << j)
+        curves = _curves(cosines, x)
+        for bits in way.unique().tolist():
+            at = x
+            for j in range(self.slips):
+                if bits >> j & 1:
+                    at = _across(at, by[:, j, 0])
+            curves = torch.where((way == bits)[:, None], _curves(cosines, at), curves)
+        return curves, pz + NATIVE / 2
 
     def _filled(
         self,
@@ -167,7 +240,7 @@ class FaultedDecoder(nn.Module):
         """Values with patches drawn over them, at positions in cells from the map's upper left."""
         if not self.patches:
             return values
-        numbers = latents[:, self.unit + 1 :].double().view(len(latents), self.patches, PATCH)
+        numbers = latents[:, self.unit + 1 : self.slip].double().view(len(latents), self.patches, PATCH)
         numbers = numbers * (latents[:, self.unit].double() * FINEST)[:, None, None]
         turned = numbers[:, :, LENGTH].sign()
         across = numbers[:, :, ACROSS].cumsum(1)
@@ -184,6 +257,21 @@ class FaultedDecoder(nn.Module):
                 velocity = (own[:, VALUE] * VELOCITY).to(values.dtype).view(-1, *[1] * (values.dim() - 1))
                 values = values.index_copy(0, rows, before + inside * (velocity - before))
         return values
+
+
+def _number(latents: Tensor, i: int, z: Tensor) -> Tensor:
+    """A number (B,) of latents, to go with depths."""
+    return latents[:, i].double().view(-1, *[1] * (z.dim() - 1))
+
+
+def _across(x: Tensor, by: Tensor) -> Tensor:
+    """Positions so many cells (B,) further left, no further than the outermost columns."""
+    return (x - by.view(-1, *[1] * (x.dim() - 1))).clamp((1 - NATIVE) / 2, (NATIVE - 1) / 2)
+
+
+def _curves(cosines: Tensor, x: Tensor) -> Tensor:
+    """Interfaces (B, L - 1, ...) of cosines (B, L - 1, K) at positions (1 or B, ...) in cells from the middle."""
+    return torch.einsum("bik,b...k->bi...", cosines, factors(x / (NATIVE / 2), cosines.shape[2]))
 
 
 def _distance(angle: Tensor, offset: Tensor, x: Tensor, z: Tensor) -> Tensor:

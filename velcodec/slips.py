@@ -1,0 +1,216 @@
+"""Slips of a faulted latent: where each cell's stack is looked up, and the numbers of lines and slips moved one by one.
+
+A slip moved all the rock of a stack beyond its line. Led back, the cells of a map are those of two unbroken stacks,
+several of them or none at some places, and these are drawn over them as over any map.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import faulted_search
+from .compiled import compiled
+from .decoders import faulted
+from .decoders.cosines import NATIVE
+from .faulted_drawing import PAD, Target, stacks_of
+from .told import Tables, added_bits
+
+LAST_SWEEPS = 2  # over the numbers of layers, once lines and slips are moved
+TURNS = 3  # over the numbers of lines and slips, at most
+LEAST_GAIN = 1e-12
+
+
+class Places(NamedTuple):
+    """Where a decoder's numbers are: the unit of slips, the first of them, and how many slips there are."""
+
+    unit: int
+    first: int
+    slips: int
+
+
+def searched(
+    q: NDArray[np.int64],
+    v: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    tables: Tables,
+    decoder: faulted.FaultedDecoder,
+    sweeps: int,
+    price: float,
+    gain: float,
+) -> float:
+    """As faulted_search.searched, for integers (N,) that tell slips."""
+    places = places_of(decoder)
+    across = faulted_search.across(basis)
+    target = _target(q * tables.step, v, places)
+    error = faulted_search.searched(q, target, basis, tables, decoder.layers, sweeps, price, gain)
+    if sweeps and _slid(q, v, across, tables, decoder.layers, places, price, gain):
+        target = _target(q * tables.step, v, places)
+        error = faulted_search.searched(q, target, basis, tables, decoder.layers, LAST_SWEEPS, price, gain)
+    return error
+
+
+def error_of(
+    y: NDArray[np.float64],
+    v: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    decoder: faulted.FaultedDecoder,
+) -> float:
+    """The squared error of a latent (N,) in units that tells slips, from a map (70, 70)."""
+    target = _target(y, v, places_of(decoder))
+    return faulted_search.error_of(y, target, basis, decoder.layers)
+
+
+def places_of(decoder: faulted.FaultedDecoder) -> Places:
+    """Where a decoder's numbers are."""
+    return Places(decoder.unit, decoder.slip, decoder.slips)
+
+
+def are_told(q: NDArray[Any], decoder: faulted.FaultedDecoder) -> bool:
+    """Whether numbers (N,) tell any slip."""
+    return bool(decoder.slips and q[decoder.slip + faulted.S_WHOSE :: faulted.SLIP].any())
+
+
+@compiled
+def led_back(inside: Any, slips: Any, columns: Any, depths: Any, every: int = 1) -> None:
+    """Fill in the column and the depth, in cells, at which the stack of each cell (70, 70) is looked up.
+
+    Args:
+        inside: which cells are the block's.
+        slips: (S, 5) as Faults has them.
+        every: so many columns, of which one is filled in.
+    """
+    middle = NATIVE / 2
+    normals = np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
+    for z in range(NATIVE):
+        for x in range(0, NATIVE, every):
+            px, pz = x + 0.5 - middle, z + 0.5 - middle
+            for j in range(len(slips)):
+                if (slips[j, 4] > 0) != (inside[z, x] > 0) or slips[j, 4] == 0:
+                    continue
+                if px * normals[0, j] + pz * normals[1, j] > slips[j, 1]:
+                    px = min(max(px - slips[j, 2], 0.5 - middle), middle - 0.5)
+                    pz -= slips[j, 3]
+            columns[z, x] = int(px + middle)
+            depths[z, x] = pz + middle
+
+
+@compiled
+def _told(y: Any, places: Places) -> Any:
+    """The slips (S, 5) that numbers (N,) tell, as Faults has them."""
+    told = np.zeros((places.slips, 5))
+    cells = y[places.unit] * faulted.FINEST
+    for j in range(places.slips):
+        first = places.first + j * faulted.SLIP
+        told[j, 0] = y[first + faulted.S_ANGLE] * faulted.ANGLE
+        told[j, 1] = y[first + faulted.S_OFFSET] * faulted.DEPTH
+        told[j, 2] = y[first + faulted.S_ACROSS] * cells
+        told[j, 3] = y[first + faulted.S_DOWN] * cells
+        told[j, 4] = y[first + faulted.S_WHOSE]
+    return told
+
+
+@compiled
+def _sides(y: Any) -> Any:
+    """Which cells (70, 70) are beyond line 0 of numbers (N,)."""
+    inside = np.empty((NATIVE, NATIVE), np.bool_)
+    across, down = math.cos(y[faulted.ANGLE_0] * faulted.ANGLE), math.sin(y[faulted.ANGLE_0] * faulted.ANGLE)
+    offset = y[faulted.OFFSET_0] * faulted.DEPTH
+    for z in range(NATIVE):
+        for x in range(NATIVE):
+            inside[z, x] = (x + 0.5 - NATIVE / 2) * across + (z + 0.5 - NATIVE / 2) * down > offset
+    return inside
+
+
+@compiled
+def _target(y: Any, v: Any, places: Places) -> Any:
+    """A map (70, 70) led back by numbers (N,), to be drawn."""
+    inside, columns, depths = _sides(y), np.empty(v.shape, np.int64), np.empty(v.shape)
+    led_back(inside, _told(y, places), columns, depths)
+    rows = NATIVE + 2 * PAD
+    sums, squares, counts = (
+        np.zeros((2 * NATIVE, rows + 1)), np.zeros((2 * NATIVE, rows + 1)), np.zeros((2 * NATIVE, rows + 1))
+    )  # fmt: skip
+    for z in range(NATIVE):
+        for x in range(NATIVE):
+            column = inside[z, x] * NATIVE + columns[z, x]
+            row = min(max(int(math.floor(depths[z, x])) + PAD, 0), rows - 1) + 1
+            sums[column, row] += v[z, x]
+            squares[column, row] += v[z, x] ** 2
+            counts[column, row] += 1
+    for column in range(2 * NATIVE):
+        for row in range(rows):
+            sums[column, row + 1] += sums[column, row]
+            squares[column, row + 1] += squares[column, row]
+            counts[column, row + 1] += counts[column, row]
+    return Target(v, sums, squares, counts)
+
+
+@compiled
+def _error(y: Any, v: Any, layered: Any, places: Places, limit: float) -> float:
+    """The squared error of a map (70, 70) whose stacks (2, 70, H) are as they are; past a limit, more than it."""
+    inside, slips, middle = _sides(y), _told(y, places), NATIVE / 2
+    normals = np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
+    error = 0.0
+    for z in range(NATIVE):
+        for x in range(NATIVE):
+            px, pz = x + 0.5 - middle, z + 0.5 - middle
+            stack = 1 if inside[z, x] else 0
+            for j in range(len(slips)):
+                if (
+                    slips[j, 4] * (2 * stack - 1) > 0
+                    and px * normals[0, j] + pz * normals[1, j] > slips[j, 1]
+                ):
+                    px = min(max(px - slips[j, 2], 0.5 - middle), middle - 0.5)
+                    pz -= slips[j, 3]
+            row = min(max(int(math.floor(pz + middle)) + PAD, 0), layered.shape[2] - 1)
+            error += (layered[stack, int(px + middle), row] - v[z, x]) ** 2
+        if error > limit:
+            break
+    return error
+
+
+@compiled
+def _slid(
+    q: Any, v: Any, basis: Any, tables: Tables, layers: int, places: Places, price: float, gain: float
+) -> bool:  # fmt: skip
+    """Move the numbers of line 0 and of slips, in place, while that gets better; whether any was moved."""
+    step, low, high = tables.step, tables.low, tables.high
+    y = q * step
+    layered = stacks_of(y, layers, basis)
+    error = _error(y, v, layered, places, math.inf)
+    ever = False
+    for _ in range(TURNS):
+        worth, moved = price + gain * error, False
+        for j in range(-1, places.slips):
+            first = faulted.ANGLE_0 if j < 0 else places.first + j * faulted.SLIP
+            if j >= 0 and q[first + faulted.S_WHOSE] == 0:
+                continue
+            for k in range(2 if j < 0 else 4):
+                for way in range(3 if k == 0 else 1):  # alone, a line's offset the other way, or the same
+                    for sign in (-1, 1):
+                        new, other = q[first + k] + sign, q[first + 1] + (way * 2 - 3) * sign
+                        if not low[first + k] <= new <= high[first + k]:
+                            continue
+                        if way and not low[first + 1] <= other <= high[first + 1]:
+                            continue
+                        more = added_bits(tables, first + k, q[first + k], new)
+                        if way:
+                            more += added_bits(tables, first + 1, q[first + 1], other)
+                        y[first + k] = new * step
+                        if way:
+                            y[first + 1] = other * step
+                        most = error - worth * more - LEAST_GAIN
+                        to = _error(y, v, layered, places, most)
+                        if to < most:
+                            q[first + k], error, moved = new, to, True
+                            if way:
+                                q[first + 1] = other
+                        else:
+                            y[first + k] = q[first + k] * step
+                            y[first + 1] = q[first + 1] * step
+        ever = ever or moved
+        if not moved:
+            break
+    return ever
