@@ -538,7 +538,7 @@ def faults_at(
 ) -> Array:
     """Of the faulted decoder, from the latent with its number 0."""
     size = layers + (layers - 1) * waves
-    need(2 <= layers <= 16 and 2 <= waves <= 70 and 0 <= patches <= 64 and 0 <= slips <= 16, "faulted")
+    need(2 <= layers <= 16 and 2 <= waves <= 70 and 0 <= patches <= 64 and 0 <= slips <= 8, "faulted")
     need(16 + 2 * size + (1 + 7 * patches + 5 * slips if patches or slips else 0) < len(y), "faulted")
     width, d = max(0.05 * y[1], 0.02), 35 * (z + 1)
     s = [

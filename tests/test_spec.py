@@ -2309,18 +2309,18 @@ def test_layers_of_a_choice() -> None:
 def test_faults_of_a_choice() -> None:
     title, head = "Decoder `choice`", faulted.HEAD
     check_options("faulted", faulted.FaultedDecoder, spec_reader.faults_at, head, 2, 2, 16)
-    assert says(title, "It may have patches, P, 0..64, and slips, R, 0..16, else they are 0.")
+    assert says(title, "It may have patches, P, 0..64, and slips, R, 0..8, else they are 0.")
     per, slip = faulted.PATCH, faulted.SLIP
     counted = f"Q = 1 + {per} P + {slip} R, or Q = 0 where P and R are 0, {head} + 2 M + Q is at most D"
     assert says(title, f"With M = L + (L - 1) K and {counted}")
     nowhere = np.zeros((1, 1))
-    for patches, slips in ((1, 0), (3, 2), (64, 16), (0, 1)):
+    for patches, slips in ((1, 0), (3, 2), (64, 8), (0, 1)):
         count = head + 2 * (2 + 2) + 1 + per * patches + slip * slips
         assert faulted.FaultedDecoder(2, 2, patches, slips).latent == count
         spec_reader.faults_at(np.ones(count + 1), 2, 2, nowhere, nowhere, patches, slips)
         with pytest.raises(spec_reader.SpecError):
             spec_reader.faults_at(np.ones(count), 2, 2, nowhere, nowhere, patches, slips)
-    for more in ((-1, 0), (65, 0), (1, -1), (1, 17)):
+    for more in ((-1, 0), (65, 0), (1, -1), (1, 9)):
         with pytest.raises(ValueError, match="cannot be"):
             faulted.FaultedDecoder(2, 2, *more)
         with pytest.raises(spec_reader.SpecError):

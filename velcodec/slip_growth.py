@@ -6,7 +6,7 @@ layers drawn anew tell most cells, moved while that gets better -> the next slip
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -118,9 +118,9 @@ class _Stack:
 
     def errors(self, slips: Slips) -> NDArray[np.float64]:
         """The squared error of each cell, 0 where it is of the layer drawn."""
-        drawn = self.drawn(slips, self.cells)
+        shapes = self.layers, self.across, self.spread, self.every
         out: NDArray[np.float64] = _errors(
-            self.values, drawn, self.labels, self.cells, self.columns, self.depths
+            slips, _of_block(slips), self.values, self.labels, self.cells, self.columns, self.depths, *shapes
         )
         return out
 
@@ -211,7 +211,7 @@ def _shifted(
 
 
 def _refined(
-    stack: _Stack, error: float, slips: Slips, some: Iterable[int], by_so_much: Sequence[float]
+    stack: _Stack, error: float, slips: Slips, some: Sequence[int], by_so_much: Sequence[float]
 ) -> tuple[float, Slips]:
     """Move the numbers of some slips, by less and less, while the squared error falls."""
     slips = slips.copy()
@@ -283,11 +283,16 @@ def _drawn(
 
 
 @compiled
-def _errors(values: Any, drawn: Any, labels: Any, cells: Any, columns: Any, depths: Any) -> Any:
-    """The squared error of some cells as they are drawn at the columns and depths (70, 70) that they lead back to."""
+def _errors(
+    slips: Any, inside: Any, values: Any, labels: Any, cells: Any, columns: Any, depths: Any, layers: int, across: Any,
+    spread: Any, every: int,
+) -> Any:  # fmt: skip
+    """The squared error (70, 70) of cells of a stack as layers with slips draw them; columns and depths are room."""
+    led_back(inside, slips, columns, depths, every)
+    drawn = _drawn(labels, cells, columns, depths, len(values), layers, across, spread)
     out = np.zeros(labels.shape)
     for z in range(NATIVE):
-        for x in range(NATIVE):
+        for x in range(0, NATIVE, every):
             if cells[z, x]:
                 row = min(max(int(math.floor(depths[z, x])) + PAD, 0), ROWS - 1)
                 out[z, x] = (values[drawn[row, columns[z, x]]] - values[labels[z, x]]) ** 2

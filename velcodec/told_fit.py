@@ -228,7 +228,8 @@ def _again(start: Start, scales: Scales) -> Start | None:
 def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
     """With patches, then searched again where these cover nothing.
 
-    And at finer steps, while patches win much or the step has no tables for any.
+    And at finer steps, while patches win much or the step has no tables for any or, where a PSNR is asked for, until it
+    is reached.
     """
     while (patched := _patched(start, scales)) is not None:
         yield patched.start
@@ -242,8 +243,9 @@ def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
             patched = anew
             yield patched.start
         step = scales.sets[start.which].step / 2
-        much = patched.start.cost < before - MUCH and scales.goal is None
-        if not (much or patched.start.cost == math.inf) or all(tables.step != step for tables in scales.sets):
+        much = patched.start.cost < before - MUCH or patched.start.cost == math.inf
+        short = patched.start.cost > -FORTUNE / 2 and scales.bits(patched.start) < scales.most
+        if not (much if scales.goal is None else short) or all(tables.step != step for tables in scales.sets):
             return
         start = _searched_by_weight(_of_step(start.told, step, scales), scales, FINER_SWEEPS)
 

@@ -73,7 +73,7 @@ class FaultedDecoder(nn.Module):
 
     def __init__(self, layers: int = 8, waves: int = 24, patches: int = 0, slips: int = 0) -> None:
         super().__init__()
-        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE and 0 <= patches <= 64 and 0 <= slips <= 16):
+        if not (2 <= layers <= 16 and 2 <= waves <= NATIVE and 0 <= patches <= 64 and 0 <= slips <= 8):
             raise ValueError(
                 f"{layers} layers of {waves} waves, {patches} patches and {slips} slips cannot be"
             )
@@ -194,21 +194,28 @@ class FaultedDecoder(nn.Module):
         by = slips[:, :, [S_ACROSS, S_DOWN]] * cells[:, None]
         own = slips[:, :, S_WHOSE].sign() == whose
         px, pz = (at.expand(len(latents), *torch.broadcast_shapes(x.shape, z.shape)[1:]) for at in (x, z))
-        way = torch.zeros_like(px, dtype=torch.long)  # a bit for each slip that a place lies beyond
+        shape = (-1, *[1] * (z.dim() - 1))
+        way = (
+            torch.arange(len(latents), device=x.device).view(shape) << self.slips
+        )  # whose, and a bit for each slip
         for j in range(self.slips):
             angle, offset = (_number(slips[:, j], i, z) for i in (S_ANGLE, S_OFFSET))
-            there = (_distance(angle, offset, px, pz) > 0) & own[:, j].view(-1, *[1] * (z.dim() - 1))
+            there = (_distance(angle, offset, px, pz) > 0) & own[:, j].view(shape)
             px = torch.where(there, _across(px, by[:, j, 0]), px)
-            pz = torch.where(there, pz - by[:, j, 1].view(-1, *[1] * (z.dim() - 1)), pz)
+            pz = torch.where(there, pz - by[:, j, 1].view(shape), pz)
             way = way | (there.long() << j)
-        curves = _curves(cosines, x)
-        for bits in way.unique().tolist():
-            at = x
-            for j in range(self.slips):
-                if bits >> j & 1:
-                    at = _across(at, by[:, j, 0])
-            curves = torch.where((way == bits)[:, None], _curves(cosines, at), curves)
-        return curves, pz + NATIVE / 2
+        # Interfaces are drawn once for each way that any place of a map leads, and then looked up.
+        led = way.new_zeros(len(latents) << self.slips)
+        led[way.flatten()] = 1
+        ways, which = torch.nonzero(led)[:, 0], (led.cumsum(0) - 1)[way]
+        rows = ways >> self.slips
+        at = x[rows] if len(x) > 1 else x.expand(len(rows), *x.shape[1:])
+        for j in range(self.slips):
+            at = torch.where((ways >> j & 1).view(shape) > 0, _across(at, by[rows, j, 0]), at)
+        columns = x.shape[-1]
+        told = _curves(cosines[rows], at).reshape(len(rows), -1, columns).transpose(1, 2).flatten(0, 1)
+        place = which * columns + torch.arange(columns, device=x.device)
+        return told[place].movedim(-1, 1), pz + NATIVE / 2
 
     def _filled(
         self,
