@@ -7,7 +7,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from velcodec import fault_lines, faulted_fit, faults, metrics, plateaus, slip_growth, slips, synth
+from velcodec import (
+    fault_lines,
+    faulted_fit,
+    faults,
+    metrics,
+    plateaus,
+    slip_growth,
+    slip_tables,
+    slips,
+    synth,
+)
 from velcodec.codebook import load_codebook
 from velcodec.decoders import faulted
 from velcodec.faulted_drawing import target_of
@@ -189,3 +199,34 @@ def test_values_of_maps_with_slips_have_gradients() -> None:
 
 def test_targets_of_maps_without_slips_have_no_counts() -> None:
     assert target_of(np.zeros((70, 70))).counts.shape == (0, 1)
+
+
+def test_tables_of_slips_reach_everywhere() -> None:
+    """Whatever training maps had; a slip that they have in half of the cases is none as often."""
+    rng = np.random.default_rng(5)
+    q = np.zeros((200, DECODER.latent), np.int64)
+    told = q[:, DECODER.slip :].reshape(200, DECODER.slips, faulted.SLIP)
+    told[:100, 0] = rng.integers(1, 30, (100, faulted.SLIP))
+    told[:100, 0, faulted.S_WHOSE] = -1
+    told[:50, 1] = rng.integers(1, 30, (50, faulted.SLIP))
+    told[:50, 1, faulted.S_WHOSE] = 1
+    masses = slip_tables.masses(q, DECODER, 0.5, 1.0)
+    assert sorted(masses) == list(range(DECODER.slip, DECODER.latent))
+    reach = {
+        faulted.S_ANGLE: np.pi / faulted.ANGLE / 0.5,
+        faulted.S_OFFSET: 45 / faulted.DEPTH / 0.5,
+        faulted.S_ACROSS: 30,
+        faulted.S_DOWN: 36,
+        faulted.S_WHOSE: 1,
+    }
+    for i, (low, mass) in masses.items():
+        j, k = divmod(i - DECODER.slip, faulted.SLIP)
+        assert low <= -reach[k] and low + len(mass) - 1 >= reach[k]
+        assert (mass[[0, -1]] > 0).all()
+        share = 0.375 if j < 2 else slip_tables.LEAST
+        if k == faulted.S_WHOSE:
+            np.testing.assert_allclose(mass[1] / mass.sum(), 1 - share)
+        else:
+            assert mass[-low] / mass.sum() >= 1 - share
+    for k in range(faulted.SLIP):
+        np.testing.assert_array_equal(masses[DECODER.slip + k][1], masses[DECODER.slip + faulted.SLIP + k][1])
