@@ -230,3 +230,14 @@ def test_tables_of_slips_reach_everywhere() -> None:
             assert mass[-low] / mass.sum() >= 1 - share
     for k in range(faulted.SLIP):
         np.testing.assert_array_equal(masses[DECODER.slip + k][1], masses[DECODER.slip + faulted.SLIP + k][1])
+
+
+def test_on_a_finer_grid_b_families_come_nearer_than_any_neighbour() -> None:
+    """No cell shows where within a cell an interface lies: in the middle of where it may be."""
+    book = load_codebook()
+    maps, truth = (synth.generate("FlatFault_B", 6, size, seed=23) for size in (70, 280))
+    latents = fit_latents(normalise(maps).numpy(), book, CPU, 3).rounded(book)[1]
+    fine = sample(book, latents, make_grid((280, 280)), CPU) * SCALE + CENTRE
+    nearest = maps.repeat(4, 1).repeat(4, 2)
+    off = [((copy - truth) ** 2).mean() for copy in (fine, nearest)]
+    assert off[0] < 0.9 * off[1]

@@ -84,6 +84,14 @@ class FaultedMap:
         target = target_of(self.v)
         return faulted_search.searched(q, target, across, tables, self.decoder.layers, sweeps, price, gain)
 
+    def centre(self, q: NDArray[np.int64], tables: Tables) -> None:
+        """Move interfaces of integers (N,), in place, to the middle of where no cell shows them."""
+        across = basis(NATIVE, self.decoder.waves)
+        if slips.are_told(q, self.decoder):
+            slips.centre(q, self.v, across, tables, self.decoder)
+        else:
+            faulted_search.centre(q, target_of(self.v), across, tables, self.decoder.layers)
+
     def patched(
         self, q: NDArray[np.int64], step: float
     ) -> Iterator[tuple[NDArray[np.int64], float, "FaultedMap"]]:

@@ -1,5 +1,6 @@
 """Integers of a faulted latent: moved one by one by rate and distortion, what that changes of the map drawn anew."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layer
 from .told import Tables, added_bits
 
 LEAST_GAIN = 1e-12  # that a move is made for
+NARROW = 1.5  # cells that an interface may be moved by at most and no cell change, to be moved to the middle of them
+MIDDLE_BITS = 2.0  # that this may take, of an interface
 FIRST_WAVES = 3  # of an interface that is flat, that are tried
 
 
@@ -36,6 +39,13 @@ def searched(
     """
     now, tried = (blank(layers, len(basis)) for _ in range(2))
     return float(_searched(q, target, now, tried, across(basis), tables, layers, sweeps, price, gain))
+
+
+def centre(
+    q: NDArray[np.int64], target: Target, basis: NDArray[np.float64], tables: Tables, layers: int
+) -> None:
+    """Move interfaces of integers (N,), in place, to the middle of where no cell shows them: the likeliest place."""
+    _centre(q, target, blank(layers, len(basis)), across(basis), tables, layers)
 
 
 def error_of(y: NDArray[np.float64], target: Target, basis: NDArray[np.float64], layers: int) -> float:
@@ -132,6 +142,45 @@ def _searched(
         if all_of_them and not tried_again.any():
             break
     return error
+
+
+@compiled
+def _centre(q: Any, target: Target, now: Drawing, basis: Any, tables: Tables, layers: int) -> None:
+    waves, step = len(basis), tables.step
+    y = q * step
+    error = draw_all(y, layers, basis, target, now)[0]
+    for stack in range(2 if y[faulted.TWO] > 0 else 1):
+        first = faulted.HEAD + stack * (layers + (layers - 1) * waves) + layers
+        last = layers_of(y, layers, stack, waves) - 2
+        for i in range(last + 1):
+            up, down = -math.inf, math.inf
+            for x in range(basis.shape[1]):
+                up = max(up, now.highest[stack, x, i] - now.curves[stack, x, i])
+                down = min(down, now.lowest[stack, x, i] - now.curves[stack, x, i])
+            if not -NARROW < up < down < NARROW:
+                continue
+            by, d = int(round((up + down) / 2 / (step * faulted.DEPTH))), first + i
+            other = d + 1 if i < last else d  # what is under it stays
+            more = added_bits(tables, d, q[d], min(max(q[d] + by, tables.low[d]), tables.high[d]))
+            more += (
+                added_bits(
+                    tables, other, q[other], min(max(q[other] - by, tables.low[other]), tables.high[other])
+                )
+                if other > d
+                else 0.0
+            )
+            if by == 0 or more > MIDDLE_BITS or not tables.low[d] <= q[d] + by <= tables.high[d]:
+                continue
+            if other > d and not tables.low[other] <= q[other] - by <= tables.high[other]:
+                continue
+            for sign in (1, -1):
+                q[d] += sign * by
+                y[d] = q[d] * step
+                if other > d:
+                    q[other] -= sign * by
+                    y[other] = q[other] * step
+                if sign > 0 and draw_all(y, layers, basis, target, now)[0] <= error + LEAST_GAIN:
+                    break
 
 
 @inlined

@@ -55,6 +55,9 @@ class Outline:
             )
         )
 
+    def centre(self, q: NDArray[np.int64], tables: Tables) -> None:
+        """Nothing: curves are likeliest as they are."""
+
     def patched(
         self, q: NDArray[np.int64], step: float
     ) -> Iterator[tuple[NDArray[np.int64], float, "Outline"]]:

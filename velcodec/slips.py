@@ -62,6 +62,18 @@ def error_of(
     return faulted_search.error_of(y, target, basis, decoder.layers)
 
 
+def centre(
+    q: NDArray[np.int64],
+    v: NDArray[np.float64],
+    basis: NDArray[np.float64],
+    tables: Tables,
+    decoder: faulted.FaultedDecoder,
+) -> None:
+    """As faulted_search.centre, for integers (N,) that tell slips."""
+    target = _target(q * tables.step, v, places_of(decoder))
+    faulted_search.centre(q, target, basis, tables, decoder.layers)
+
+
 def places_of(decoder: faulted.FaultedDecoder) -> Places:
     """Where a decoder's numbers are."""
     return Places(decoder.unit, decoder.slip, decoder.slips)

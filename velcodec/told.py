@@ -46,6 +46,9 @@ class Told(Protocol):
             price, gain: a bit is worth price + gain x squared error.
         """
 
+    def centre(self, q: NDArray[np.int64], tables: Tables) -> None:
+        """Move integers (N,), in place, to the middle of those that draw every cell alike, for a bit or two."""
+
     def patched(self, q: NDArray[np.int64], step: float) -> Iterator[tuple[NDArray[np.int64], float, "Told"]]:
         """Integers (N,) with one patch, two, and so on; nothing where no patches help.
 

@@ -133,6 +133,7 @@ def fit(v: Tensor, codebook: Codebook, part: Part, aim: Aim, search: bool) -> tu
             return None
         scales = Scales(sets, aim.rate, scale[i], goals[i], most[i])
         best = _cheapest(_candidates(ways, scales, part, search))
+        best.told.centre(best.q, sets[best.which])
         return i, best.q, part.tables[best.which]
 
     if search:
