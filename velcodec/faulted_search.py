@@ -160,27 +160,29 @@ def _centre(q: Any, target: Target, now: Drawing, basis: Any, tables: Tables, la
             if not -NARROW < up < down < NARROW:
                 continue
             by, d = int(round((up + down) / 2 / (step * faulted.DEPTH))), first + i
-            other = d + 1 if i < last else d  # what is under it stays
-            more = added_bits(tables, d, q[d], min(max(q[d] + by, tables.low[d]), tables.high[d]))
-            more += (
-                added_bits(
-                    tables, other, q[other], min(max(q[other] - by, tables.low[other]), tables.high[other])
-                )
-                if other > d
-                else 0.0
-            )
-            if by == 0 or more > MIDDLE_BITS or not tables.low[d] <= q[d] + by <= tables.high[d]:
+            under = d + 1 if i < last else -1  # what is under it stays
+            if by == 0 or not tables.low[d] <= q[d] + by <= tables.high[d]:
                 continue
-            if other > d and not tables.low[other] <= q[other] - by <= tables.high[other]:
+            more = added_bits(tables, d, q[d], q[d] + by)
+            if under >= 0:
+                if not tables.low[under] <= q[under] - by <= tables.high[under]:
+                    continue
+                more += added_bits(tables, under, q[under], q[under] - by)
+            if more > MIDDLE_BITS:
                 continue
-            for sign in (1, -1):
-                q[d] += sign * by
-                y[d] = q[d] * step
-                if other > d:
-                    q[other] -= sign * by
-                    y[other] = q[other] * step
-                if sign > 0 and draw_all(y, layers, basis, target, now)[0] <= error + LEAST_GAIN:
-                    break
+            _move(q, y, d, under, by, step)
+            if draw_all(y, layers, basis, target, now)[0] > error + LEAST_GAIN:
+                _move(q, y, d, under, -by, step)
+
+
+@inlined
+def _move(q: Any, y: Any, d: int, under: int, by: int, step: float) -> None:
+    """Move an integer, and another one, if there is one, as far the other way."""
+    q[d] += by
+    y[d] = q[d] * step
+    if under >= 0:
+        q[under] -= by
+        y[under] = q[under] * step
 
 
 @inlined

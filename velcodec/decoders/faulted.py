@@ -181,7 +181,9 @@ class FaultedDecoder(nn.Module):
         for cosines, velocities, whose in zip(
             self.interfaces(latents), self._velocities(latents), (-1, 1), strict=True
         ):
-            curves, depth = self._led_back(latents, cosines, whose, x, z)
+            steps = torch.nonzero(velocities[:, 1:].any(0))
+            used = int(steps.max()) + 1 if len(steps) else 1  # interfaces, up to the last with a step
+            curves, depth = self._led_back(latents, cosines[:, :used], whose, x, z)
             stacks.append(_stack(velocities, curves, depth, beyond))
         return stacks[0] + block * (stacks[1] - stacks[0])
 
@@ -195,15 +197,18 @@ class FaultedDecoder(nn.Module):
         own = slips[:, :, S_WHOSE].sign() == whose
         px, pz = (at.expand(len(latents), *torch.broadcast_shapes(x.shape, z.shape)[1:]) for at in (x, z))
         shape = (-1, *[1] * (z.dim() - 1))
-        way = (
-            torch.arange(len(latents), device=x.device).view(shape) << self.slips
-        )  # whose, and a bit for each slip
+        # Whose a place is, and a bit for each slip that it lies beyond.
+        way = (torch.arange(len(latents), device=x.device) << self.slips).view(shape).expand(px.shape)
         for j in range(self.slips):
-            angle, offset = (_number(slips[:, j], i, z) for i in (S_ANGLE, S_OFFSET))
-            there = (_distance(angle, offset, px, pz) > 0) & own[:, j].view(shape)
-            px = torch.where(there, _across(px, by[:, j, 0]), px)
-            pz = torch.where(there, pz - by[:, j, 1].view(shape), pz)
-            way = way | (there.long() << j)
+            rows = torch.nonzero(own[:, j])[:, 0]
+            if not len(rows):
+                continue
+            ax, az = px[rows], pz[rows]
+            angle, offset = (_number(slips[rows, j], i, z) for i in (S_ANGLE, S_OFFSET))
+            there = _distance(angle, offset, ax, az) > 0
+            px = px.index_copy(0, rows, torch.where(there, _across(ax, by[rows, j, 0]), ax))
+            pz = pz.index_copy(0, rows, az - there * by[rows, j, 1].view(shape))
+            way = way.index_add(0, rows, there.long() << j)
         # Interfaces are drawn once for each way that any place of a map leads, and then looked up.
         led = way.new_zeros(len(latents) << self.slips)
         led[way.flatten()] = 1
@@ -213,9 +218,9 @@ class FaultedDecoder(nn.Module):
         for j in range(self.slips):
             at = torch.where((ways >> j & 1).view(shape) > 0, _across(at, by[rows, j, 0]), at)
         columns = x.shape[-1]
-        told = _curves(cosines[rows], at).reshape(len(rows), -1, columns).transpose(1, 2).flatten(0, 1)
+        told = _curves(cosines[rows], at).reshape(len(rows), -1, columns).transpose(0, 1).flatten(1)
         place = which * columns + torch.arange(columns, device=x.device)
-        return told[place].movedim(-1, 1), pz + NATIVE / 2
+        return told[:, place].movedim(0, 1), pz + NATIVE / 2
 
     def _filled(
         self,
