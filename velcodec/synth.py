@@ -265,7 +265,8 @@ def _stack_depths(rng: Rng, layers: int = 6) -> Array:
 def _slip(rng: Rng) -> Array:
     """A fault of the B families: sine and cosine of its dip, a place on it, and cells across and down, (6,).
 
-    What pictures show of them: most descend to the right, and rock beyond is moved by as much across as down.
+    What pictures show of them: most descend to the right, and rock beyond is moved by as much across as down, of some
+    by little.
     """
     dip = np.deg2rad(rng.uniform(38, 88)) * (1 if rng.random() < 0.9 else -1)
     moved = rng.integers([-22, -18], [23, 19]).astype(float) * (1 if rng.random() < 0.8 else 0.3)
