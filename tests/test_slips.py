@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from velcodec import (
     fault_lines,
     faulted_fit,
+    faulted_search,
     faults,
     metrics,
     plateaus,
@@ -103,7 +104,7 @@ def test_the_search_counts_what_is_drawn(slipped: list[tuple[float, float, int, 
     rng = np.random.default_rng(1)
     y = two_stacks(*slipped, (1.0, 30.0, 2, 2, 1))
     v = drawn(y) + rng.normal(0, 0.1, (70, 70))
-    counted = slips.error_of(y, v, basis(70, DECODER.waves), DECODER)
+    counted = faulted_search.error_of(y, slips.target_of(y, v, DECODER), basis(70, DECODER.waves), 8)
     assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01)
 
 
@@ -191,6 +192,9 @@ def test_values_of_maps_with_slips_have_gradients() -> None:
     normal = normalise(synth.generate("CurveFault_B", 1, seed=22)).numpy()
     fit = fit_latents(normal, book, CPU, 3)
     latent = torch.from_numpy(fit.rounded(book)[1])
+    part = book.decoder.faulted  # type: ignore[union-attr]
+    assert isinstance(part, faulted.FaultedDecoder)
+    assert (latent[0, 1 + part.slip + faulted.S_WHOSE :: faulted.SLIP] != 0).any()
     points = torch.from_numpy(np.random.default_rng(0).uniform(-1, 1, (500, 2))).requires_grad_()
     value = book.decoder(latent, points)
     value.sum().backward()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from . import fault_lines, slip_growth, unfaulted
 from .decoders.faulted import LINES
 from .fault_lines import Lines
-from .faults import FAULT, NONE, WALL, Faults
+from .faults import FAULT, NONE, TURN, WALL, Faults
 
 THROWN = 60  # degrees from the vertical of a line beyond which a whole map is shifted, at most
 BLOCK_REACH, FAULT_REACH = 16, 35  # cells that a block and the rock beyond a fault are shifted, at most
@@ -153,9 +153,7 @@ def _turned(line: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _refined(f: Faults, error: float, score: Score) -> float:
     """Move what may be moved, by a cell and by half of one, while a score falls; the score."""
-    numbers = [
-        (f.lines[i], k, (unfaulted.TURN, 1.0)[k]) for i in range(LINES) if f.kinds[i] != NONE for k in (0, 1)
-    ]
+    numbers = [(f.lines[i], k, (TURN, 1.0)[k]) for i in range(LINES) if f.kinds[i] != NONE for k in (0, 1)]
     numbers += [(f.throws, i, 1.0) for i in f.moving]
     for by in (1.0, 0.5):
         for where, at, unit in numbers:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled
 from .decoders.cosines import NATIVE
-from .faults import Faults, cells_beyond
+from .faults import TURN, Faults, cells_beyond
 from .grid import centres
 
 STEEPEST = 80  # degrees between a line and the vertical
@@ -23,7 +23,6 @@ SHORTEST = 2.5  # cells of border that a line has at least
 APART = (3, 4)  # steps of angle and of offset between one line and the next
 MIXED = 0.1  # cells of border that a cell on the wrong side takes off a line between two stacks
 TORN = 0.05  # of the cells, on the wrong side, at most
-TURN = 0.04  # radians that a line is turned by where it is moved by a cell
 BESIDE = 1.5  # cells from a line to those on its sides
 TRACES = 4  # lines, at most, that cells lie on,
 TRACE = 10  # each so many at least,

@@ -19,7 +19,7 @@ from .compiled import compiled
 from .curves import bring_within
 from .decoders import faulted
 from .decoders.cosines import NATIVE
-from .faulted_drawing import target_of
+from .faulted_drawing import Target, target_of
 from .faults import WALL, Faults, cells_beyond
 from .grid import centres
 from .plateaus import Plateaus
@@ -86,11 +86,9 @@ class FaultedMap:
 
     def centre(self, q: NDArray[np.int64], tables: Tables) -> None:
         """Move interfaces of integers (N,), in place, to the middle of where no cell shows them."""
+        target = _target((q * tables.step).astype(np.float64), self.v, self.decoder)
         across = basis(NATIVE, self.decoder.waves)
-        if slips.are_told(q, self.decoder):
-            slips.centre(q, self.v, across, tables, self.decoder)
-        else:
-            faulted_search.centre(q, target_of(self.v), across, tables, self.decoder.layers)
+        faulted_search.centre(q, target, across, tables, self.decoder.layers)
 
     def patched(
         self, q: NDArray[np.int64], step: float
@@ -189,10 +187,14 @@ def _error(
     v: NDArray[np.float64], q: NDArray[np.int64], step: float, decoder: faulted.FaultedDecoder
 ) -> float:
     """The squared error of integers (N,), patches not drawn."""
-    y, across = (q * step).astype(np.float64), basis(NATIVE, decoder.waves)
-    if slips.are_told(q, decoder):
-        return slips.error_of(y, v, across, decoder)
-    return faulted_search.error_of(y, target_of(v), across, decoder.layers)
+    y = (q * step).astype(np.float64)
+    target, across = _target(y, v, decoder), basis(NATIVE, decoder.waves)
+    return faulted_search.error_of(y, target, across, decoder.layers)
+
+
+def _target(y: NDArray[np.float64], v: NDArray[np.float64], decoder: faulted.FaultedDecoder) -> Target:
+    """A map (70, 70) to be drawn by a latent (N,) in units, led back where that tells slips."""
+    return slips.target_of(y, v, decoder) if slips.are_told(y, decoder) else target_of(v)
 
 
 def _whole(numbers: NDArray[np.float64], step: float, decoder: faulted.FaultedDecoder) -> NDArray[np.int64]:

@@ -67,9 +67,7 @@ def kinds(
 def _best(maps: NDArray[np.float32], decoder: FaultedDecoder) -> list[FaultedMap]:
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         seen = list(pool.map(lambda v: faulted_maps(v, decoder), maps))
-    return [
-        told for ways in seen for told in (ways[:1] if not ways or not ways[0].faults.slips.size else ways)
-    ]
+    return [told for ways in seen for told in ways if told is ways[0] or len(told.faults.slips)]
 
 
 def _slips(q: NDArray[np.int64], step: float, decoder: FaultedDecoder) -> dict[int, Mass]:

@@ -16,6 +16,9 @@ from .decoders.cosines import NATIVE
 from .decoders.faulted import LINES, SLIP
 from .grid import centres
 
+TURN = (
+    0.04  # radians that a line is turned by, as faults are looked for, where other things are moved by a cell
+)
 NONE, FAULT, WALL = 0, 1, 2  # what a line is; the first, where there is one, is a wall
 
 

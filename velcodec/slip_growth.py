@@ -18,8 +18,8 @@ from .compiled import compiled
 from .decoders.cosines import NATIVE
 from .decoders.faulted import SLIP
 from .faulted_drawing import PAD
-from .faults import Faults, cells_beyond
-from .slips import led_back
+from .faults import TURN, Faults, cells_beyond
+from .slips import led, led_back, normals_of
 from .told import basis
 
 MOST = 3  # slips of a stack
@@ -38,7 +38,6 @@ LEVEL = 0.65  # of the borders of flat layers that go on level
 WAVES = 16  # of an interface, as slips are compared
 TURNS, SETTLED = 4, 0.95  # over numbers at each, at most, and what one must leave of the error for the next
 FEWEST = 6  # cells of a layer
-TURN = 0.04  # radians that an angle is moved by where others are moved by a cell
 ROWS = NATIVE + 2 * PAD
 
 Slips: TypeAlias = NDArray[np.float64]  # (S, 5) as Faults has them
@@ -73,15 +72,15 @@ def with_slips(
     layers: int,
     pains: Pains = PATIENT,
 ) -> Faults:
-    """Faults with slips of both stacks, whose layers are parallel.
+    """Faults with slips of both stacks, whose layers are parallel; a fold other than 0 says that they are not flat.
 
     Args:
         values, labels: of the plateaus (V,) of a map, and which of them each cell (70, 70) is.
         line: between the stacks.
         layers: of a stack, at most.
     """
-    f = Faults.nothing(line)
-    f.fold[:] = folded = not _are_flat(labels)
+    f, folded = Faults.nothing(line), not _are_flat(labels)
+    f.fold[:] = folded
     block = cells_beyond(line) > 0
     own = []
     for whose, cells in ((-1, ~block), (1, block)):
@@ -307,7 +306,7 @@ def _won(drawn: Any, labels: Any, beyond: Any, slips: Any, values: Any, errors: 
     for i in range(2 * reach + 1):
         for k in range(2 * depth + 1):
             won[k, i] = -FARTHER * STRIDE * (abs(i - reach) + abs(k - depth))
-    normals = np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
+    normals, side = normals_of(slips), slips[0, 4] if len(slips) else 1.0
     for z in range(EVERY // 2, NATIVE, EVERY):
         for x in range(0, NATIVE, ACROSS_EVERY):
             if not beyond[z, x]:
@@ -315,11 +314,8 @@ def _won(drawn: Any, labels: Any, beyond: Any, slips: Any, values: Any, errors: 
             for i in range(2 * reach + 1):
                 px = min(max(x + 0.5 - middle - STRIDE * (i - reach), 0.5 - middle), middle - 0.5)
                 for k in range(2 * depth + 1):
-                    ax, az = px, z + 0.5 - middle - STRIDE * (k - depth)
-                    for j in range(len(slips)):
-                        if ax * normals[0, j] + az * normals[1, j] > slips[j, 1]:
-                            ax = min(max(ax - slips[j, 2], 0.5 - middle), middle - 0.5)
-                            az -= slips[j, 3]
+                    pz = z + 0.5 - middle - STRIDE * (k - depth)
+                    ax, az = led(px, pz, slips, normals, side)
                     row = min(max(int(math.floor(az + middle)) + PAD, 0), ROWS - 1)
                     there = drawn[row, int(ax + middle)]
                     if there == UNKNOWN:

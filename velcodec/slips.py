@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import faulted_search
-from .compiled import compiled
+from .compiled import compiled, inlined
 from .decoders import faulted
 from .decoders.cosines import NATIVE
 from .faulted_drawing import PAD, Target, stacks_of
@@ -51,27 +51,10 @@ def searched(
     return error
 
 
-def error_of(
-    y: NDArray[np.float64],
-    v: NDArray[np.float64],
-    basis: NDArray[np.float64],
-    decoder: faulted.FaultedDecoder,
-) -> float:
-    """The squared error of a latent (N,) in units that tells slips, from a map (70, 70)."""
-    target = _target(y, v, places_of(decoder))
-    return faulted_search.error_of(y, target, basis, decoder.layers)
-
-
-def centre(
-    q: NDArray[np.int64],
-    v: NDArray[np.float64],
-    basis: NDArray[np.float64],
-    tables: Tables,
-    decoder: faulted.FaultedDecoder,
-) -> None:
-    """As faulted_search.centre, for integers (N,) that tell slips."""
-    target = _target(q * tables.step, v, places_of(decoder))
-    faulted_search.centre(q, target, basis, tables, decoder.layers)
+def target_of(y: NDArray[np.float64], v: NDArray[np.float64], decoder: faulted.FaultedDecoder) -> Target:
+    """A map (70, 70) led back by a latent (N,) in units that tells slips, to be drawn."""
+    led_back_to: Target = _target(y, v, places_of(decoder))
+    return led_back_to
 
 
 def places_of(decoder: faulted.FaultedDecoder) -> Places:
@@ -84,6 +67,22 @@ def are_told(q: NDArray[Any], decoder: faulted.FaultedDecoder) -> bool:
     return bool(decoder.slips and q[decoder.slip + faulted.S_WHOSE :: faulted.SLIP].any())
 
 
+@inlined
+def led(px: float, pz: float, slips: Any, normals: Any, side: float) -> Any:
+    """Where slips (S, 5) of a stack lead from a place in cells from the middle; normals (2, S) of their lines."""
+    for j in range(len(slips)):
+        if slips[j, 4] * side > 0 and px * normals[0, j] + pz * normals[1, j] > slips[j, 1]:
+            px = min(max(px - slips[j, 2], 0.5 - NATIVE / 2), NATIVE / 2 - 0.5)
+            pz -= slips[j, 3]
+    return px, pz
+
+
+@inlined
+def normals_of(slips: Any) -> Any:
+    """The normals (2, S) of the lines of slips (S, 5)."""
+    return np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
+
+
 @compiled
 def led_back(inside: Any, slips: Any, columns: Any, depths: Any, every: int = 1) -> None:
     """Fill in the column and the depth, in cells, at which the stack of each cell (70, 70) is looked up.
@@ -93,17 +92,11 @@ def led_back(inside: Any, slips: Any, columns: Any, depths: Any, every: int = 1)
         slips: (S, 5) as Faults has them.
         every: so many columns, of which one is filled in.
     """
-    middle = NATIVE / 2
-    normals = np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
+    middle, normals = NATIVE / 2, normals_of(slips)
     for z in range(NATIVE):
         for x in range(0, NATIVE, every):
-            px, pz = x + 0.5 - middle, z + 0.5 - middle
-            for j in range(len(slips)):
-                if (slips[j, 4] > 0) != (inside[z, x] > 0) or slips[j, 4] == 0:
-                    continue
-                if px * normals[0, j] + pz * normals[1, j] > slips[j, 1]:
-                    px = min(max(px - slips[j, 2], 0.5 - middle), middle - 0.5)
-                    pz -= slips[j, 3]
+            side = 1.0 if inside[z, x] else -1.0
+            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, side)
             columns[z, x] = int(px + middle)
             depths[z, x] = pz + middle
 
@@ -163,19 +156,11 @@ def _target(y: Any, v: Any, places: Places) -> Any:
 def _error(y: Any, v: Any, layered: Any, places: Places, limit: float) -> float:
     """The squared error of a map (70, 70) whose stacks (2, 70, H) are as they are; past a limit, more than it."""
     inside, slips, middle = _sides(y), _told(y, places), NATIVE / 2
-    normals = np.stack((np.cos(slips[:, 0]), np.sin(slips[:, 0])))
-    error = 0.0
+    normals, error = normals_of(slips), 0.0
     for z in range(NATIVE):
         for x in range(NATIVE):
-            px, pz = x + 0.5 - middle, z + 0.5 - middle
             stack = 1 if inside[z, x] else 0
-            for j in range(len(slips)):
-                if (
-                    slips[j, 4] * (2 * stack - 1) > 0
-                    and px * normals[0, j] + pz * normals[1, j] > slips[j, 1]
-                ):
-                    px = min(max(px - slips[j, 2], 0.5 - middle), middle - 0.5)
-                    pz -= slips[j, 3]
+            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, 2.0 * stack - 1)
             row = min(max(int(math.floor(pz + middle)) + PAD, 0), layered.shape[2] - 1)
             error += (layered[stack, int(px + middle), row] - v[z, x]) ** 2
         if error > limit:

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled
-from .faults import NONE, Faults, fill_sides
+from .faults import NONE, TURN, Faults, fill_sides
 from .told import basis
 
 EVERY = 2  # columns, of those that shifts are tried on
-TURN = 0.04  # radians that an angle is moved by where others are moved by a cell
 FINEST = 0.1  # cells that things are moved by, at least
 LESS = 1e-9  # of squared error, that a move must win
 APART = 1e-3  # cells by which rock beyond a line counts as shifted where it is not, so that folds stop at it

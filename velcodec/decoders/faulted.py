@@ -26,7 +26,7 @@ first: its stack is looked up, beyond its line, at a place so far back, across n
 
     s_j(x, z) > 0:  x <- min(max(x - across_j, 1/2), 69 1/2),  z <- z - down_j
 
-A and B, d and c are then those of where that leads; m is of the place itself, and there is no fill.
+A and B are then those of where that leads, m = S(s_0) that of the place itself; there are no walls, shifts or fill.
 """
 
 from collections.abc import Callable
@@ -116,9 +116,9 @@ class FaultedDecoder(nn.Module):
     def _drawn(self, latents: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """Values at positions in cells from the middle: x (1, 1, W) and z (1, H, 1), or both (B, P)."""
         width = (_number(latents, SOFT, z) * SOFTNESS).clamp_min(WIDTH)
-        slipped = torch.nonzero(self._has_slips(latents))[:, 0]
+        has_slips = self._has_slips(latents)
+        rest, slipped = (torch.nonzero(rows)[:, 0] for rows in (~has_slips, has_slips))
         if len(slipped):
-            rest = torch.nonzero(~self._has_slips(latents))[:, 0]
             order = torch.cat([rest, slipped]).argsort()
             parts = []
             for draw, rows in ((self._plain, rest), (self._slipped, slipped)):
