@@ -76,6 +76,16 @@ class FaultedMap:
         """The integers (N,) nearest."""
         return _whole(self.rough if step >= ROUGH else self.numbers, step, self.decoder)
 
+    def halved(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64]:
+        """The integers (N,) that tell the same as some at a step do, in steps half as large."""
+        out, decoder = 2 * q, self.decoder
+        out[FLAGS] = q[FLAGS]
+        if slips.are_told(q, decoder):
+            told, own = (of[decoder.slip :].reshape(-1, faulted.SLIP) for of in (out, q))
+            told[:, faulted.S_ACROSS :] = own[:, faulted.S_ACROSS :]
+            out[decoder.unit] = unit_of(step / 2)
+        return out
+
     def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
         """Move integers (N,) in place; the squared error that they leave. As faulted_search.searched."""
         across = basis(NATIVE, self.decoder.waves)
@@ -243,15 +253,17 @@ def _numbers(
         y[at + 2 : at + 5] = across, down, whose
     for stack in range(2 if f.two else 1):
         own = inside == stack if f.two else np.ones_like(inside, dtype=bool)
-        labels, down_to, unfolded = np.where(own, p.labels, -1), depth, depth - f.fold[stack]
+        z, x = np.nonzero(own)
+        labels, columns, down_to = p.labels[own], x, depth[z, x]
+        unfolded = down_to - f.fold[stack][x]
         if len(f.slips):
-            columns, back = np.empty(inside.shape, np.int64), np.empty(inside.shape)
-            slips.led_back(inside, f.slips, columns, back)
-            labels, down_to = stacks.gathered(labels, columns, back)
+            columns, down_to = slips.led_back(z, x, f.slips, 2.0 * stack - 1)
             unfolded = down_to
         order = _order(p, labels, unfolded, decoder.layers)
-        waves_of = waves if f.fold[stack].any() else 1
-        cosines = _interfaces(p, order, labels, down_to, min(waves_of, decoder.waves), held, f.parallel)
+        rank = np.full(len(p.values), -1)
+        rank[order] = np.arange(len(order))
+        waves_of = min(waves if f.fold[stack].any() else 1, decoder.waves)
+        cosines = _interfaces(rank[labels], columns, down_to, len(order) - 1, waves_of, held, f.parallel)
         _put(y, stack, p, order, cosines, decoder)
     if p.filled is not None and not f.two and f.kinds.any():
         _fill(y, p, p.filled, f)
@@ -259,27 +271,24 @@ def _numbers(
 
 
 def _order(p: Plateaus, labels: NDArray[np.int64], depth: NDArray[np.float64], most: int) -> list[int]:
-    """The labels of some cells from top to bottom, at most so many; those below 0 are of none."""
-    count, mean = stacks.depths_of(labels, labels >= 0, depth, len(p.values))
+    """The labels of some cells from top to bottom, at most so many."""
+    count, mean = stacks.depths_of(labels, depth, len(p.values))
     often = set(np.argsort(-count)[:most].tolist())
     return [int(k) for k in np.argsort(mean) if count[k] >= FEWEST and k in often]
 
 
 def _interfaces(
-    p: Plateaus,
-    order: list[int],
-    labels: NDArray[np.int64],
-    depth: NDArray[np.float64],
+    places: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    depths: NDArray[np.float64],
+    n: int,
     waves: int,
     held: bool,
     parallel: bool,
 ) -> NDArray[np.float64]:
-    """The cosines (n, K) between layers in an order, as labels of cells at depths show them; others have -1."""
-    rank = np.full(len(p.values) + 1, -1, np.int64)
-    rank[order] = np.arange(len(order))
-    n = max(len(order) - 1, 0)
-    target, low, high = (np.empty((n, NATIVE)) for _ in range(3))
-    stacks.edges(rank[labels], depth, n, target, low, high)
+    """The cosines (n, K) between layers as cells (m,) at columns and depths show them, each of one, or -1 of none."""
+    target, low, high = (np.empty((max(n, 0), NATIVE)) for _ in range(3))
+    stacks.edges(places, columns, depths, target, low, high)
     if parallel:
         told: NDArray[np.float64] = stacks.parallel(
             target, low, high, basis(NATIVE, waves), stacks.fold_spread(waves)

@@ -47,6 +47,10 @@ class Outline:
         shapes[: len(self.cosines)] = np.diff(np.rint(self.cosines / step), axis=0, prepend=0.0)
         return np.concatenate([velocities, shapes.ravel()])
 
+    def halved(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64]:
+        """The integers (N,) that tell the same as some at a step do, in steps half as large."""
+        return 2 * q
+
     def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
         """Move integers (N,) in place; the squared error that they leave."""
         return float(

@@ -84,21 +84,19 @@ def normals_of(slips: Any) -> Any:
 
 
 @compiled
-def led_back(inside: Any, slips: Any, columns: Any, depths: Any, every: int = 1) -> None:
-    """Fill in the column and the depth, in cells, at which the stack of each cell (70, 70) is looked up.
+def led_back(z: Any, x: Any, slips: Any, side: float) -> Any:
+    """The column and the depth, in cells, at which cells (n,) of a stack are looked up, in rows z and columns x.
 
     Args:
-        inside: which cells are the block's.
         slips: (S, 5) as Faults has them.
-        every: so many columns, of which one is filled in.
+        side: past 0 where the stack is the block's.
     """
     middle, normals = NATIVE / 2, normals_of(slips)
-    for z in range(NATIVE):
-        for x in range(0, NATIVE, every):
-            side = 1.0 if inside[z, x] else -1.0
-            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, side)
-            columns[z, x] = int(px + middle)
-            depths[z, x] = pz + middle
+    columns, depths = np.empty(len(z), np.int64), np.empty(len(z))
+    for i in range(len(z)):
+        px, pz = led(x[i] + 0.5 - middle, z[i] + 0.5 - middle, slips, normals, side)
+        columns[i], depths[i] = int(px + middle), pz + middle
+    return columns, depths
 
 
 @compiled
@@ -131,16 +129,17 @@ def _sides(y: Any) -> Any:
 @compiled
 def _target(y: Any, v: Any, places: Places) -> Any:
     """A map (70, 70) led back by numbers (N,), to be drawn."""
-    inside, columns, depths = _sides(y), np.empty(v.shape, np.int64), np.empty(v.shape)
-    led_back(inside, _told(y, places), columns, depths)
-    rows = NATIVE + 2 * PAD
+    inside, slips, middle = _sides(y), _told(y, places), NATIVE / 2
+    normals, rows = normals_of(slips), NATIVE + 2 * PAD
     sums, squares, counts = (
         np.zeros((2 * NATIVE, rows + 1)), np.zeros((2 * NATIVE, rows + 1)), np.zeros((2 * NATIVE, rows + 1))
     )  # fmt: skip
     for z in range(NATIVE):
         for x in range(NATIVE):
-            column = inside[z, x] * NATIVE + columns[z, x]
-            row = min(max(int(math.floor(depths[z, x])) + PAD, 0), rows - 1) + 1
+            stack = 1 if inside[z, x] else 0
+            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, 2.0 * stack - 1)
+            column = stack * NATIVE + int(px + middle)
+            row = min(max(int(math.floor(pz + middle)) + PAD, 0), rows - 1) + 1
             sums[column, row] += v[z, x]
             squares[column, row] += v[z, x] ** 2
             counts[column, row] += 1

@@ -60,99 +60,140 @@ def parallel(target: Any, low: Any, high: Any, across: Any, spread: Any) -> Any:
         spread: cells (K,) of the fold's cosines.
     """
     n, (width, waves) = len(target), across.shape
-    curves, off, cosines = np.zeros((n, width)), np.zeros((n, width)), np.zeros((n, waves))
+    fold, depths, cosines = np.zeros(width), np.zeros(n), np.zeros((n, waves))
     if n == 0:
         return cosines
+    bends = np.ascontiguousarray(across[:, 1:])
+    told = np.zeros(waves - 1)
     for turn in range(ROBUST_TURNS):
-        system, right = np.zeros((waves - 1 + n, waves - 1 + n)), np.zeros(waves - 1 + n)
-        for k in range(waves - 1):
-            system[k, k] = (NEAR / spread[k + 1]) ** 2
-        for i in range(n):
-            system[waves - 1 + i, waves - 1 + i] = 1e-6
+        # With the depths eliminated, which are in no equation together: the fold's (K - 1, K - 1), its lower half.
+        system, right = np.zeros((waves - 1, waves - 1)), np.zeros(waves - 1)
+        weights, pulls, bent = np.full(n, 1e-6), np.zeros(n), np.zeros((n, waves - 1))
         for x in range(width):
             weight, pulled = 0.0, 0.0
             for i in range(n):
+                to, curve = target[i, x], depths[i] + fold[x]
                 seen = low[i, x] > -math.inf and high[i, x] < math.inf
-                to = target[i, x]
                 if not seen:
-                    if not turn or low[i, x] <= curves[i, x] <= high[i, x]:
+                    if not turn or low[i, x] <= curve <= high[i, x]:
                         continue
-                    to = min(max(curves[i, x], low[i, x]), high[i, x])
-                own = 1 / (1 + (off[i, x] / OUTLYING) ** 2)
+                    to = min(max(curve, low[i, x]), high[i, x])
+                own = 1 / (1 + ((to - curve) / OUTLYING) ** 2) if turn and seen else 1.0
                 weight, pulled = weight + own, pulled + own * to
-                right[waves - 1 + i] += own * to
-                system[waves - 1 + i, waves - 1 + i] += own
+                weights[i] += own
+                pulls[i] += own * to
                 for k in range(waves - 1):
-                    system[waves - 1 + i, k] += own * across[x, k + 1]
-            for k in range(waves - 1):
-                right[k] += pulled * across[x, k + 1]
-                for j in range(k + 1):
-                    system[k, j] += weight * across[x, k + 1] * across[x, j + 1]
-        for k in range(len(system)):
-            system[:k, k] = system[k, :k]
-        told = np.linalg.solve(system, right)
-        for x in range(width):
-            fold = 0.0
-            for k in range(waves - 1):
-                fold += told[k] * across[x, k + 1]
+                    bent[i, k] += own * bends[x, k]
+            if weight > 0:
+                for k in range(waves - 1):
+                    right[k] += pulled * bends[x, k]
+                    by = weight * bends[x, k]
+                    for j in range(k + 1):
+                        system[k, j] += by * bends[x, j]
+        for k in range(waves - 1):
+            system[k, k] += (NEAR / spread[k + 1]) ** 2
             for i in range(n):
-                curves[i, x] = told[waves - 1 + i] + fold
-                off[i, x] = target[i, x] - curves[i, x]
-                if not (low[i, x] > -math.inf and high[i, x] < math.inf):
-                    off[i, x] = 0.0
+                by = bent[i, k] / weights[i]
+                right[k] -= by * pulls[i]
+                for j in range(k + 1):
+                    system[k, j] -= by * bent[i, j]
+            system[:k, k] = system[k, :k]
+        if waves > 1:
+            told = np.linalg.solve(system, right)
+        for i in range(n):
+            depths[i] = pulls[i]
+            for k in range(waves - 1):
+                depths[i] -= bent[i, k] * told[k]
+            depths[i] /= weights[i]
+        for x in range(width):
+            fold[x] = 0.0
+            for k in range(waves - 1):
+                fold[x] += told[k] * bends[x, k]
     for i in range(n):
-        cosines[i, 0] = told[waves - 1 + i] / across[0, 0]
-        cosines[i, 1:] = told[: waves - 1]
+        cosines[i, 0] = depths[i] / across[0, 0]
+        cosines[i, 1:] = told
     return cosines
 
 
 @compiled
-def depths_of(labels: Any, own: Any, depth: Any, count: int) -> Any:
-    """How many of some cells have each label, and their mean depth."""
+def depths_of(labels: Any, depths: Any, count: int) -> Any:
+    """How many of some cells (n,) have each label, and their mean depth."""
     cells, total = np.zeros(count, np.int64), np.zeros(count)
-    for z in range(labels.shape[0]):
-        for x in range(labels.shape[1]):
-            if own[z, x]:
-                cells[labels[z, x]] += 1
-                total[labels[z, x]] += depth[z, x]
+    for i in range(len(labels)):
+        cells[labels[i]] += 1
+        total[labels[i]] += depths[i]
     return cells, total / np.maximum(cells, 1)
 
 
 @compiled
-def edges(place: Any, depth: Any, count: int, target: Any, low: Any, high: Any) -> None:
-    """Where each interface is in each column: between the cells above and below it that are fewest on a wrong side.
+def edges(places: Any, columns: Any, depths: Any, target: Any, low: Any, high: Any) -> None:
+    """Where interfaces (n, W) are in each column: between the cells above and below that are fewest on a wrong side.
 
-    Cells that are not of the stack have place -1. Infinite where a column has no cells on one side.
+    Infinite where a column has no cells on one side.
+
+    Args:
+        places: of which layer, from the top, each cell (m,) is; those of none have -1.
+        columns, depths: where each is.
     """
-    height, width = place.shape
-    down, kind = np.empty(height), np.empty(height, np.int64)
+    count, width = target.shape
+    first, cells = _in_order(places, columns, depths, width)
+    down, kind = np.empty(len(cells)), np.empty(len(cells), np.int64)
+    for k in range(len(cells)):
+        down[k], kind[k] = depths[cells[k]], places[cells[k]]
     for x in range(width):
-        n = 0
-        for z in range(height):  # sorted by depth; few are not already
-            if place[z, x] >= 0:
-                k = n
-                while k > 0 and down[k - 1] > depth[z, x]:
-                    down[k], kind[k] = down[k - 1], kind[k - 1]
-                    k -= 1
-                down[k], kind[k] = depth[z, x], place[z, x]
-                n += 1
+        start, end = first[x], first[x + 1]
+        ordered = True
+        for k in range(start + 1, end):
+            ordered = ordered and kind[k - 1] <= kind[k]
+        cut = start
         for i in range(count):
-            wrong = 0
-            for k in range(n):
-                wrong += kind[k] <= i
-            best, cut = wrong, 0
-            for k in range(n):
-                wrong += 1 if kind[k] > i else -1
-                if wrong < best:
-                    best, cut = wrong, k + 1
-            low[i, x] = down[cut - 1] if cut > 0 else -math.inf
-            high[i, x] = down[cut] if cut < n else math.inf
-            if cut == 0:
+            if ordered:
+                while cut < end and kind[cut] <= i:
+                    cut += 1
+            else:
+                wrong, best, cut = 0, 0, start
+                for k in range(start, end):
+                    wrong += 1 if kind[k] > i else -1
+                    if wrong < best:
+                        best, cut = wrong, k + 1
+            low[i, x] = down[cut - 1] if cut > start else -math.inf
+            high[i, x] = down[cut] if cut < end else math.inf
+            if cut == start:
                 target[i, x] = high[i, x] - 0.5  # infinite where the column has no cells of the stack
-            elif cut == n:
+            elif cut == end:
                 target[i, x] = low[i, x] + 0.5
             else:
                 target[i, x] = (low[i, x] + high[i, x]) / 2
+
+
+@compiled
+def _in_order(places: Any, columns: Any, depths: Any, width: int) -> Any:
+    """Cells that have a place, by columns and down each: where each column begins, (W + 1,), and which they are."""
+    rows, top, bottom = np.empty(len(places), np.int64), 1 << 30, -(1 << 30)
+    for i in range(len(places)):
+        if places[i] >= 0:
+            rows[i] = int(math.floor(depths[i]))
+            top, bottom = min(top, rows[i]), max(bottom, rows[i])
+    begin, first = np.zeros(max(bottom - top, 0) + 2, np.int64), np.zeros(width + 1, np.int64)
+    for i in range(len(places)):
+        if places[i] >= 0:
+            begin[rows[i] - top + 1] += 1
+            first[columns[i] + 1] += 1
+    begin, first = np.cumsum(begin), np.cumsum(first)
+    by_row, cells, at = np.empty(first[-1], np.int64), np.empty(first[-1], np.int64), first.copy()
+    for i in range(len(places)):
+        if places[i] >= 0:
+            row = rows[i] - top
+            by_row[begin[row]] = i
+            begin[row] += 1
+    for i in by_row:
+        k = at[columns[i]]
+        at[columns[i]] += 1
+        while k > first[columns[i]] and depths[cells[k - 1]] > depths[i]:  # within a row
+            cells[k] = cells[k - 1]
+            k -= 1
+        cells[k] = i
+    return first, cells
 
 
 @compiled
@@ -182,38 +223,3 @@ def _system(target: Any, seen: Any, across: Any, fold: Any, drift: Any) -> Any:
                 system[0, first - waves + j] += drift[j]
                 system[waves, first - waves + j] = -drift[j]
     return system, right
-
-
-@compiled
-def gathered(labels: Any, columns: Any, depths: Any) -> Any:
-    """Labels (n, 70) and depths of cells (70, 70) by the column that each is led back to; labels below 0 are left out.
-
-    n is the most cells that a column gets; places past its own have label -1. They are in order of their whole cells
-    of depth.
-    """
-    height, width = labels.shape
-    top, bottom = 1 << 30, -(1 << 30)
-    for z in range(height):
-        for x in range(width):
-            if labels[z, x] >= 0:
-                row = int(math.floor(depths[z, x]))
-                top, bottom = min(top, row), max(bottom, row)
-    first = np.zeros((width, max(bottom - top, 0) + 2), np.int64)
-    for z in range(height):
-        for x in range(width):
-            if labels[z, x] >= 0:
-                first[columns[z, x], int(math.floor(depths[z, x])) - top + 1] += 1
-    most = 0
-    for x in range(width):
-        for row in range(1, first.shape[1]):
-            first[x, row] += first[x, row - 1]
-        most = max(most, first[x, -1])
-    place, depth = np.full((most, width), -1), np.zeros((most, width))
-    for z in range(height):
-        for x in range(width):
-            if labels[z, x] >= 0:
-                column, row = columns[z, x], int(math.floor(depths[z, x])) - top
-                at = first[column, row]
-                place[at, column], depth[at, column] = labels[z, x], depths[z, x]
-                first[column, row] += 1
-    return place, depth

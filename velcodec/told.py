@@ -38,6 +38,9 @@ class Told(Protocol):
     def rounded(self, step: float) -> NDArray[np.int64]:
         """The integers (N,) nearest, in steps."""
 
+    def halved(self, q: NDArray[np.int64], step: float) -> NDArray[np.int64]:
+        """The integers (N,) that tell the same as some at a step do, in steps half as large."""
+
     def searched(self, q: NDArray[np.int64], tables: Tables, sweeps: int, price: float, gain: float) -> float:
         """Move integers (N,) one by one, in place; the squared error of the normalised map that they leave.
 

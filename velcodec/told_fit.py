@@ -248,7 +248,10 @@ def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
         short = patched.start.cost > -FORTUNE / 2 and scales.bits(patched.start) < scales.most
         if not (much if scales.goal is None else short) or all(tables.step != step for tables in scales.sets):
             return
-        start = _searched_by_weight(_of_step(start.told, step, scales), scales, FINER_SWEEPS)
+        finer = _of_step(start.told, start.told.halved(start.q, 2 * step), step, scales)
+        start = _searched_by_weight(finer, scales, FINER_SWEEPS)
+        if start.cost > before + MUCH:  # it cannot tell at this step what the coarser one does
+            return
 
 
 def _worth_patches(made: list[Start], scales: Scales) -> list[Start]:
@@ -283,9 +286,9 @@ def _patched(start: Start, scales: Scales) -> Patched | None:
     return best
 
 
-def _of_step(told: Told, step: float, scales: Scales) -> Start:
-    """A map in a way and step size, rounded, with the table set that takes the fewest bits."""
-    sets, first = scales.sets, told.rounded(step)
+def _of_step(told: Told, first: NDArray[np.int64], step: float, scales: Scales) -> Start:
+    """A map in a way and step size, as integers (N,), with the table set that takes the fewest bits."""
+    sets = scales.sets
     which = min((i for i, t in enumerate(sets) if t.step == step), key=lambda i: sets[i].total(first))
     q = np.clip(first, sets[which].low, sets[which].high)
     error = told.searched(q, sets[which], 0, 0.0, 0.0)
@@ -295,7 +298,7 @@ def _of_step(told: Told, step: float, scales: Scales) -> Start:
 def _rounded(ways: Sequence[Told], scales: Scales) -> Iterator[Start]:
     """A map in each way and step size."""
     steps = sorted({tables.step for tables in scales.sets})
-    return (_of_step(told, step, scales) for told in ways for step in steps)
+    return (_of_step(told, told.rounded(step), step, scales) for told in ways for step in steps)
 
 
 def _by_cost(start: Start) -> float:
