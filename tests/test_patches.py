@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from velcodec import faulted_fit, metrics, patches, synth
 from velcodec.codebook import load_codebook
-from velcodec.decoders import faulted
+from velcodec.decoders import faulted, trapezia
 from velcodec.fit import fit_latents
 from velcodec.grid import centres, make_grid
 from velcodec.synthesis import sample
@@ -33,7 +33,7 @@ def flat(*drawn: tuple[int, ...]) -> NDArray[np.float64]:
     v = np.where(np.arange(70)[:, None] < 30, -0.5, 0.3) * np.ones((70, 70))
     for numbers in drawn:
         share = patches.cover(np.array(numbers), CRISP, 1.0, 70)
-        v += share * (numbers[faulted.VALUE] * faulted.VELOCITY - v)
+        v += share * (numbers[trapezia.VALUE] * faulted.VELOCITY - v)
     return v
 
 
@@ -58,17 +58,17 @@ def test_nothing_wrong_takes_no_patches() -> None:
 
 def drawn(told: NDArray[np.int64]) -> NDArray[np.float64]:
     """Two layers with the patches that a latent tells."""
-    rows = told.reshape(-1, faulted.PATCH).copy()
-    rows[:, faulted.ACROSS] = np.cumsum(rows[:, faulted.ACROSS])
-    return flat(*map(tuple, rows[rows[:, faulted.LENGTH] != 0]))
+    rows = told.reshape(-1, trapezia.PATCH).copy()
+    rows[:, trapezia.ACROSS] = np.cumsum(rows[:, trapezia.ACROSS])
+    return flat(*map(tuple, rows[rows[:, trapezia.LENGTH] != 0]))
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(*[st.integers(-30, 60)] * 7), max_size=8))
 def test_told_from_left_they_draw_the_same(rows: list[tuple[int, ...]]) -> None:
-    rows = [row for row in rows if row[faulted.LENGTH]]
+    rows = [row for row in rows if row[trapezia.LENGTH]]
     given_ = [patches.Patch(np.array(row), patches.cover(np.array(row), CRISP, 1.0, 70), 0.0) for row in rows]
-    told = patches.as_told(given_, 10)
+    told = patches.as_told(patches.in_order(given_), 10)
     assert told.shape == (70,) and not told[7 * len(rows) :].any()
     np.testing.assert_allclose(
         drawn(told), flat(*rows), atol=0.1
@@ -140,3 +140,32 @@ def test_flat_layers_with_a_lens_take_patches(goal: float | None) -> None:
     restored = sample(book, latents, make_grid((70, 70)), CPU)
     assert metrics.psnr(maps * SCALE + CENTRE, restored * SCALE + CENTRE).min() > 40
     assert size.max() < 90
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.lists(st.tuples(*[st.integers(-60, 120)] * 7), max_size=4), min_size=1, max_size=5), st.data()
+)
+def test_on_a_grid_patches_are_as_at_points(maps: list[list[tuple[int, ...]]], data: st.DataObject) -> None:
+    """Within windows of their own, whatever grid, whatever reaches out of it, sharp edges or soft; gradients too."""
+    numbers = torch.zeros(len(maps), 4, trapezia.PATCH, dtype=torch.double)
+    for b, told in enumerate(maps):
+        for i, one in enumerate(told):
+            numbers[b, i] = torch.tensor(one)
+    height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))
+    x, z = ((torch.arange(n) + 0.5) * (70 / n) for n in (width, height))
+    edges = torch.full((len(maps), 1), data.draw(st.sampled_from([0.02, 0.5, 3.0])), dtype=torch.double)
+    at = [axis.flatten().expand(len(maps), -1).double() for axis in torch.meshgrid(x, z, indexing="xy")]
+    drawn, slopes = [], []
+    for grid in (True, False):
+        leaf = numbers.clone().requires_grad_()
+        shape = (height, width) if grid else (height * width,)
+        before = 0 * leaf.sum() + torch.zeros(len(maps), *shape, dtype=torch.double)
+        axes = (x[None, None].double(), z[None, :, None].double()) if grid else (at[0], at[1])
+        values = trapezia.draw_trapezia(before, leaf, *axes, edges[:, :, None] if grid else edges, 0.02)
+        (values**2).sum().backward()
+        drawn.append(values.detach().reshape(len(maps), -1))
+        assert leaf.grad is not None
+        slopes.append(leaf.grad)
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(slopes[0], slopes[1], rtol=1e-4, atol=1e-3)

@@ -51,7 +51,7 @@ from velcodec import (
     tiles,
     writer,
 )
-from velcodec.decoders import choice, cosines, faulted, layered, siren, warp
+from velcodec.decoders import choice, cosines, faulted, layered, siren, trapezia, warp
 from velcodec.grid import make_grid
 from velcodec.layers import Layered
 from velcodec.manifest import Source
@@ -2310,7 +2310,7 @@ def test_faults_of_a_choice() -> None:
     title, head = "Decoder `choice`", faulted.HEAD
     check_options("faulted", faulted.FaultedDecoder, spec_reader.faults_at, head, 2, 2, 16)
     assert says(title, "It may have patches, P, 0..64, and slips, R, 0..8, else they are 0.")
-    per, slip = faulted.PATCH, faulted.SLIP
+    per, slip = trapezia.PATCH, faulted.SLIP
     counted = f"Q = 1 + {per} P + {slip} R, or Q = 0 where P and R are 0, {head} + 2 M + Q is at most D"
     assert says(title, f"With M = L + (L - 1) K and {counted}")
     nowhere = np.zeros((1, 1))
@@ -2328,7 +2328,8 @@ def test_faults_of_a_choice() -> None:
     finest = round(1 / faulted.FINEST)
     order = ["length", "across", "down", "height", "other", "tilt", "value"]
     places = (
-        faulted.LENGTH, faulted.ACROSS, faulted.DOWN, faulted.HEIGHT, faulted.OTHER_HEIGHT, faulted.TILT, faulted.VALUE,
+        trapezia.LENGTH, trapezia.ACROSS, trapezia.DOWN, trapezia.HEIGHT, trapezia.OTHER_HEIGHT, trapezia.TILT,
+        trapezia.VALUE,
     )  # fmt: skip
     assert places == tuple(range(per))
     assert says(title, f"o = {head} + 2 M + 1; corner = 0")
@@ -2427,7 +2428,7 @@ def test_patches_are_drawn_as_the_page_says() -> None:
         y[faulted.HEAD : decoder.unit] = rng.normal(0, 10, decoder.unit - faulted.HEAD)
         y[decoder.unit] = 8
         y[decoder.unit + 1 :] = rng.integers(-40, 90, decoder.latent - decoder.unit - 1)
-        y[decoder.unit + 1 + 2 * faulted.PATCH] = 0
+        y[decoder.unit + 1 + 2 * trapezia.PATCH] = 0
         latent, at = torch.from_numpy(y.astype(np.float32))[None], torch.from_numpy(axis)
         drawn = decoder.grid(latent, at, at)[0].numpy()
         without = decoder.grid(latent * (torch.arange(decoder.latent) <= decoder.unit), at, at)[0].numpy()

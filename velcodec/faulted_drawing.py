@@ -35,8 +35,8 @@ class Drawing(NamedTuple):
     """What a latent draws of a map.
 
     Attributes:
-        curves: (2, W, L - 1) interfaces of either stack in cells, none over the one above it.
-        highest, lowest: (2, W, L - 1) depths that a curve may go up and down to, short of them, and no cell changes.
+        curves: (2, L - 1, W) interfaces of either stack in cells, none over the one above it.
+        highest, lowest: (2, L - 1, W) depths that a curve may go up and down to, short of them, and no cell changes.
         errors: squared, of each column (W,).
     """
 
@@ -54,7 +54,7 @@ def target_of(v: NDArray[np.float64]) -> Target:
 
 def blank(layers: int, columns: int) -> Drawing:
     """A drawing of nothing yet."""
-    curves, highest, lowest = np.zeros((3, 2, columns, layers - 1))
+    curves, highest, lowest = np.zeros((3, 2, layers - 1, columns))
     return Drawing(curves, highest, lowest, np.zeros(columns))
 
 
@@ -73,41 +73,43 @@ def _sums(v: Any) -> Any:
 
 @compiled
 def interfaces(y: Any, layers: int, basis: Any) -> Any:
-    """The interfaces (2, W, L - 1) that numbers (N,) tell, in cells, as they are told; basis (K, W)."""
+    """The interfaces (2, L - 1, W) that numbers (N,) tell, in cells, as they are told; basis (K, W)."""
     waves, columns = basis.shape
-    told = np.zeros((2, columns, layers - 1))
+    told = np.zeros((2, layers - 1, columns))
     for stack in range(2 if y[faulted.TWO] > 0 else 1):
         depths = faulted.HEAD + stack * (layers + (layers - 1) * waves) + layers
         shapes = depths + layers - 1
         for i in range(layers - 1):
-            told[stack, :, i] = y[depths + i] * faulted.DEPTH
+            told[stack, i] = y[depths + i] * faulted.DEPTH
             if i:
-                told[stack, :, i] += told[stack, :, i - 1]
+                told[stack, i] += told[stack, i - 1]
             for k in range(1, waves):
                 number = y[shapes + i * (waves - 1) + k - 1] * faulted.WAVE
                 if number != 0:
                     for x in range(columns):
-                        told[stack, x, i] += number * basis[k, x]
+                        told[stack, i, x] += number * basis[k, x]
     return told
 
 
 @inlined
 def bend(told: Any, curves: Any, stack: int, first: int, until: int, end: int, by: float, wave: Any) -> None:
     """Curves of a stack from one on to an end, as told, but some of them moved by so much of a wave (W,)."""
-    for x in range(len(wave)):
-        for i in range(first, end):
-            to = told[stack, x, i] + (by * wave[x] if i < until else 0.0)
-            curves[stack, x, i] = max(to, curves[stack, x, i - 1]) if i else to
+    for i in range(first, end):
+        moved = by if i < until else 0.0
+        for x in range(len(wave)):
+            curves[stack, i, x] = told[stack, i, x] + moved * wave[x]
+        for x in range(len(wave) if i else 0):
+            curves[stack, i, x] = max(curves[stack, i, x], curves[stack, i - 1, x])
 
 
 @inlined
-def touched(now: Drawing, curves: Any, stack: int, x: int, first: int, end: int) -> bool:
-    """Whether other curves of a stack, from one on to an end, change a cell of a column."""
+def mark(now: Drawing, curves: Any, stack: int, first: int, end: int, changed: Any) -> None:
+    """Mark columns (W,) of which other curves of a stack, from one on to an end, change a cell."""
+    changed[:] = False
     for i in range(first, end):
-        to = curves[stack, x, i]
-        if to != now.curves[stack, x, i] and not now.highest[stack, x, i] < to < now.lowest[stack, x, i]:
-            return True
-    return False
+        for x in range(len(changed)):
+            to, highest, lowest = curves[stack, i, x], now.highest[stack, i, x], now.lowest[stack, i, x]
+            changed[x] |= (to != now.curves[stack, i, x]) & ((to <= highest) | (to >= lowest))
 
 
 @inlined
@@ -164,20 +166,20 @@ def _layer(
     """The value of a stack at a depth of a column; its interfaces may not go past there."""
     value, over = y[first], -1
     for i in range(used - 1):
-        below = depth - curves[stack, x, i]
+        below = depth - curves[stack, i, x]
         if below < -FAR * width:
             if crisp:
-                highest[stack, x, i] = max(highest[stack, x, i], depth + FAR * width)
+                highest[stack, i, x] = max(highest[stack, i, x], depth + FAR * width)
             break
         if below > FAR * width:
             over = i
             value += y[first + i + 1]
         else:
             if crisp:
-                highest[stack, x, i] = math.inf
+                highest[stack, i, x] = math.inf
             value += y[first + i + 1] * soft(below / width)
     if crisp and over >= 0:
-        lowest[stack, x, over] = min(lowest[stack, x, over], depth - FAR * width)
+        lowest[stack, over, x] = min(lowest[stack, over, x], depth - FAR * width)
     return value * faulted.VELOCITY
 
 
@@ -190,16 +192,17 @@ def _draw_led_back(
     columns, rows = len(sums) // 2, sums.shape[1] - 1
     curves, highest, lowest, errors = drawing.curves, drawing.highest, drawing.lowest, drawing.errors
     far = FAR * faulted.WIDTH
+    used_of = (layers_of(y, layers, 0, waves), layers_of(y, layers, 1, waves))
     for x in some:
         if error > limit:
             break
         own = 0.0
         for stack in range(2):
             first, at = faulted.HEAD + stack * (layers + (layers - 1) * waves), stack * columns + x
-            used = layers_of(y, layers, stack, waves)
+            used = used_of[stack]
             value, start = y[first] * faulted.VELOCITY, 0
             for i in range(used - 1):
-                curve = curves[stack, x, i] + PAD
+                curve = curves[stack, i, x] + PAD
                 end = min(max(int(math.ceil(curve - far - 0.5)), start), rows)
                 own += squares[at, end] - squares[at, start]
                 own += value * (
@@ -207,13 +210,13 @@ def _draw_led_back(
                 )
                 start = end
                 blended = end < rows and abs(end + 0.5 - curve) <= far
-                highest[stack, x, i] = math.inf if blended else math.ceil(curve - 0.5) - 0.5 - PAD + far
-                lowest[stack, x, i] = math.ceil(curve - 0.5) + 0.5 - PAD - far
+                highest[stack, i, x] = math.inf if blended else math.ceil(curve - 0.5) - 0.5 - PAD + far
+                lowest[stack, i, x] = math.ceil(curve - 0.5) + 0.5 - PAD - far
                 if blended:
                     mixed = value
                     for j in range(i, used - 1):
                         step = y[first + j + 1] * faulted.VELOCITY
-                        mixed += step * soft((end + 0.5 - PAD - curves[stack, x, j]) / faulted.WIDTH)
+                        mixed += step * soft((end + 0.5 - PAD - curves[stack, j, x]) / faulted.WIDTH)
                     own += squares[at, end + 1] - squares[at, end]
                     own += mixed * (
                         mixed * (counts[at, end + 1] - counts[at, end])
@@ -267,7 +270,7 @@ def draw(
         if crisp:
             for stack in range(2):
                 for i in range(layers - 1):
-                    highest[stack, x, i], lowest[stack, x, i] = -math.inf, math.inf
+                    highest[stack, i, x], lowest[stack, i, x] = -math.inf, math.inf
         px = (x + 0.5) * (NATIVE / columns) - NATIVE / 2
         z = 0
         while z < height:
@@ -292,7 +295,7 @@ def draw(
                 stack, first = inside * last, starts[inside]
                 value = y[first] * faulted.VELOCITY
                 if fill != 0 and inside == lower:
-                    over, under = depth - top, curves[stack, x, 0] - down
+                    over, under = depth - top, curves[stack, 0, x] - down
                     plain = abs(over) > far and abs(under) > far and abs(near) > far
                     if -over > far:
                         run = min(run, int(math.ceil((-over - far) / cell)))
@@ -304,7 +307,7 @@ def draw(
                         value += fill
                 over_it, under_it = -1, -1  # the interfaces next to the run
                 for i in range(used[inside] - 1):
-                    below = down - curves[stack, x, i]
+                    below = down - curves[stack, i, x]
                     if below < -far:
                         run = min(run, int(math.ceil((-below - far) / cell)))
                         under_it = i
@@ -317,10 +320,10 @@ def draw(
                 if plain:
                     end = z + run
                     if crisp and over_it >= 0:
-                        lowest[stack, x, over_it] = min(lowest[stack, x, over_it], down - far)
+                        lowest[stack, over_it, x] = min(lowest[stack, over_it, x], down - far)
                     if crisp and under_it >= 0:
                         deep = down + (run - 1) * cell + far
-                        highest[stack, x, under_it] = max(highest[stack, x, under_it], deep)
+                        highest[stack, under_it, x] = max(highest[stack, under_it, x], deep)
                     own += (
                         squares[x, end]
                         - squares[x, z]
@@ -347,9 +350,9 @@ def draw(
                 )
             if fill != 0:
                 if crisp:
-                    highest[lower * last, x, 0] = math.inf
+                    highest[lower * last, 0, x] = math.inf
                 part = fill * soft((depth - top) / width)
-                part *= soft((curves[lower * last, x, 0] - (down - shifted if lower else down)) / width)
+                part *= soft((curves[lower * last, 0, x] - (down - shifted if lower else down)) / width)
                 if reach > 0:
                     part *= soft(near / width)
                 value += part * (block if lower else 1 - block)
@@ -385,7 +388,7 @@ def stacks_of(y: Any, layers: int, basis: Any) -> Any:
             deepest = -math.inf
             out[stack, x] = y[first] * faulted.VELOCITY
             for i in range(used - 1):
-                deepest = max(deepest, told[stack, x, i])
+                deepest = max(deepest, told[stack, i, x])
                 step, curve = y[first + i + 1] * faulted.VELOCITY, deepest + PAD
                 row = min(max(int(math.ceil(curve - FAR * faulted.WIDTH - 0.5)), 0), out.shape[2])
                 if row < out.shape[2] and row + 0.5 - curve <= FAR * faulted.WIDTH:

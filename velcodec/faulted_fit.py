@@ -109,7 +109,7 @@ class FaultedMap:
             return
         drawn = self._drawn(q, step)
         for patch in self._over(drawn, q, step):
-            own.append(patch)
+            patches.insert(own, patch)
             out = q.copy()
             out[decoder.unit] = unit_of(step)
             out[decoder.unit + 1 : decoder.slip] = patches.as_told(own, decoder.patches)

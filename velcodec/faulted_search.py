@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from .compiled import compiled, inlined
 from .decoders import faulted
-from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layers_of, touched
+from .faulted_drawing import Drawing, Target, bend, blank, draw, draw_all, layers_of, mark
 from .told import Tables, added_bits
 
 LEAST_GAIN = 1e-12  # that a move is made for
@@ -75,7 +75,7 @@ def _searched(
     tried.curves[:] = now.curves
     # Columns that hold most of the error first: a move that does them no good soon fails.
     order = np.argsort(-now.errors)
-    hit = np.empty(columns, np.int64)
+    hit, changed = np.empty(columns, np.int64), np.empty(columns, np.bool_)
     used = faulted.HEAD + (2 if two else 1) * (layers + (layers - 1) * waves)
     tried_again = np.zeros(len(q), np.bool_)
     for _ in range(sweeps):
@@ -114,8 +114,9 @@ def _searched(
                         bend(told, tried.curves, stack, first, until, end, by, basis[k])
                         if alone:
                             count, left = 0, error
+                            mark(now, tried.curves, stack, first, end, changed)
                             for x in order:
-                                if touched(now, tried.curves, stack, x, first, end):
+                                if changed[x]:
                                     hit[count], count, left = x, count + 1, left - now.errors[x]
                             some = hit[:count]
                     if not idle:
@@ -125,9 +126,9 @@ def _searched(
                         if way:
                             q[partner], tried_again[partner] = other, True
                         if first >= 0:
-                            for x in range(columns):
-                                for i in range(first, until):
-                                    told[stack, x, i] += by * basis[k, x]
+                            for i in range(first, until):
+                                for x in range(columns):
+                                    told[stack, i, x] += by * basis[k, x]
                             for curves in (now.curves, tried.curves):
                                 bend(told, curves, stack, first, until, layers - 1, 0.0, basis[k])
                         if not idle:
@@ -138,7 +139,9 @@ def _searched(
                         if way:
                             y[partner] = q[partner] * step
                         if first >= 0 and not idle:
-                            bend(told, tried.curves, stack, first, until, end, 0.0, basis[k])
+                            for i in range(first, end):
+                                for x in range(columns):
+                                    tried.curves[stack, i, x] = now.curves[stack, i, x]
         if all_of_them and not tried_again.any():
             break
     return error
@@ -155,8 +158,8 @@ def _centre(q: Any, target: Target, now: Drawing, basis: Any, tables: Tables, la
         for i in range(last + 1):
             up, down = -math.inf, math.inf
             for x in range(basis.shape[1]):
-                up = max(up, now.highest[stack, x, i] - now.curves[stack, x, i])
-                down = min(down, now.lowest[stack, x, i] - now.curves[stack, x, i])
+                up = max(up, now.highest[stack, i, x] - now.curves[stack, i, x])
+                down = min(down, now.lowest[stack, i, x] - now.curves[stack, i, x])
             if not -NARROW < up < down < NARROW:
                 continue
             by, d = int(round((up + down) / 2 / (step * faulted.DEPTH))), first + i
@@ -190,9 +193,9 @@ def _copy_columns(made: Drawing, to: Drawing, some: Any) -> None:
     for x in some:
         to.errors[x] = made.errors[x]
         for stack in range(2):
-            for i in range(made.highest.shape[2]):
-                to.highest[stack, x, i] = made.highest[stack, x, i]
-                to.lowest[stack, x, i] = made.lowest[stack, x, i]
+            for i in range(made.highest.shape[1]):
+                to.highest[stack, i, x] = made.highest[stack, i, x]
+                to.lowest[stack, i, x] = made.lowest[stack, i, x]
 
 
 @inlined

@@ -12,7 +12,7 @@ import torch
 
 from . import patches
 from .aim import FLOOR
-from .decoders import faulted
+from .decoders import trapezia
 from .faulted_fit import CELL, FINE, FaultedMap, unit_of
 from .slip_tables import or_none
 from .tables import Mass, always, smoothed
@@ -22,8 +22,8 @@ SURE, LIKELY = 0.97, 0.8  # how often a patch of the first and of the second hal
 BITS = 32.0  # of a patch, about, as maps are counted
 # How far from 0 (cells) numbers may be, seen or not; velocities in units of faulted.VELOCITY.
 FARTHEST = {
-    faulted.LENGTH: 70, faulted.ACROSS: 70, faulted.DOWN: 70, faulted.HEIGHT: 40, faulted.OTHER_HEIGHT: 40,
-    faulted.TILT: 40, faulted.VALUE: 52,
+    trapezia.LENGTH: 70, trapezia.ACROSS: 70, trapezia.DOWN: 70, trapezia.HEIGHT: 40, trapezia.OTHER_HEIGHT: 40,
+    trapezia.TILT: 40, trapezia.VALUE: 52,
 }  # fmt: skip
 
 
@@ -47,16 +47,16 @@ def table_sets(
     """The tables of each size, by the place of their number: the unit of patches stands at `first`, they follow."""
     out = []
     for size in sizes:
-        told = [patches.as_told(own[:size], size).reshape(size, -1) for own in found if own]
-        there = np.concatenate([rows[rows[:, faulted.LENGTH] != 0] for rows in told])
+        told = [patches.as_told(patches.in_order(own[:size]), size).reshape(size, -1) for own in found if own]
+        there = np.concatenate([rows[rows[:, trapezia.LENGTH] != 0] for rows in told])
         masses = [
             anywhere(smoothed(there[:, k].astype(np.float64)), round(FARTHEST[k] / CELL))
-            for k in range(faulted.PATCH)
+            for k in range(trapezia.PATCH)
         ]
         tables = {first: always(unit_of(step))}
         for i in range(size):
             share = SURE if i < size / 2 else LIKELY
             for k, mass in enumerate(masses):
-                tables[first + 1 + faulted.PATCH * i + k] = or_none(mass, share)
+                tables[first + 1 + trapezia.PATCH * i + k] = or_none(mass, share)
         out.append(tables)
     return out

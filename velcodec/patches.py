@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import compiled, inlined
-from .decoders import faulted
+from .decoders import faulted, trapezia
 from .decoders.cosines import NATIVE
 from .faulted_drawing import FAR, soft
 
@@ -56,7 +56,7 @@ def found(
     now, span = drawn.copy(), float(np.ptp(v))
     for _ in range(most):
         numbers = _best(v, now, WRONG * span, ALIKE * span, cell)
-        if not numbers[faulted.LENGTH]:
+        if not numbers[trapezia.LENGTH]:
             return
         _polished(v, now, numbers, width, cell)
         share = cover(numbers, width, cell, len(v))
@@ -64,41 +64,51 @@ def found(
         yield Patch(numbers, share, float(((now - v) ** 2).sum()))
 
 
-def as_told(drawn: Sequence[Patch], places: int) -> NDArray[np.int64]:
-    """The integers (7 places,) of a latent that tell patches drawn one after the other.
+def insert(order: list[Patch], patch: Patch) -> None:
+    """Insert a patch that is drawn over those of a list, in place, in order of their corners: that takes fewer bits.
 
-    They are told in order of their corners, which takes fewer bits; of those that overlap the order stays.
+    Of those that overlap the order stays.
     """
+    at = len(order)
+    while at and order[at - 1].numbers[trapezia.ACROSS] > patch.numbers[trapezia.ACROSS]:
+        if ((order[at - 1].share > OVERLAP) & (patch.share > OVERLAP)).any():
+            break
+        at -= 1
+    order.insert(at, patch)
+
+
+def in_order(drawn: Sequence[Patch]) -> list[Patch]:
+    """Patches that are drawn one after the other in the order of their corners."""
     order: list[Patch] = []
     for patch in drawn:
-        at = len(order)
-        while at and order[at - 1].numbers[faulted.ACROSS] > patch.numbers[faulted.ACROSS]:
-            if ((order[at - 1].share > OVERLAP) & (patch.share > OVERLAP)).any():
-                break
-            at -= 1
-        order.insert(at, patch)
-    out = np.zeros((places, faulted.PATCH), np.int64)
+        insert(order, patch)
+    return order
+
+
+def as_told(order: Sequence[Patch], places: int) -> NDArray[np.int64]:
+    """The integers (7 places,) of a latent that tell patches in an order."""
+    out = np.zeros((places, trapezia.PATCH), np.int64)
     if order:
         out[: len(order)] = [patch.numbers for patch in order]
-        out[: len(order), faulted.ACROSS] = np.diff(out[: len(order), faulted.ACROSS], prepend=0)
+        out[: len(order), trapezia.ACROSS] = np.diff(out[: len(order), trapezia.ACROSS], prepend=0)
     return out.ravel()
 
 
 @inlined
 def _velocity(numbers: Any, cell: float) -> float:
-    return float(numbers[faulted.VALUE] * cell * faulted.VELOCITY)
+    return float(numbers[trapezia.VALUE] * cell * faulted.VELOCITY)
 
 
 @compiled
 def cover(numbers: Any, width: float, cell: float, side: int) -> Any:
     """How much of each cell (side, side) of a map is a patch's."""
     out = np.zeros((side, side))
-    turned, length = numbers[faulted.LENGTH] < 0, abs(numbers[faulted.LENGTH]) * cell
-    first, top = numbers[faulted.ACROSS] * cell, numbers[faulted.DOWN] * cell
+    turned, length = numbers[trapezia.LENGTH] < 0, abs(numbers[trapezia.LENGTH]) * cell
+    first, top = numbers[trapezia.ACROSS] * cell, numbers[trapezia.DOWN] * cell
     if turned:
         first, top = top, first
-    height, other = numbers[faulted.HEIGHT] * cell, numbers[faulted.OTHER_HEIGHT] * cell
-    tilt, unit = numbers[faulted.TILT] * cell, NATIVE / side
+    height, other = numbers[trapezia.HEIGHT] * cell, numbers[trapezia.OTHER_HEIGHT] * cell
+    tilt, unit = numbers[trapezia.TILT] * cell, NATIVE / side
     for i in range(side):
         a = (i + 0.5) * unit - first
         ends = soft(a / width) * soft((length - a) / width)
@@ -123,7 +133,7 @@ def cover(numbers: Any, width: float, cell: float, side: int) -> Any:
 def _best(v: Any, now: Any, wrong: float, alike: float, cell: float) -> Any:
     """The numbers (7,) of the patch that takes most error off, were its edges crisp; 0 where none takes any."""
     side = len(v)
-    numbers, best = np.zeros(faulted.PATCH, np.int64), 0.0
+    numbers, best = np.zeros(trapezia.PATCH, np.int64), 0.0
     labels, sums, count = _regions(v, now, wrong, alike)
     if count == 0:
         return numbers
@@ -155,11 +165,11 @@ def _best(v: Any, now: Any, wrong: float, alike: float, cell: float) -> Any:
                 won = _moved(gains, cell, trial)
                 if won > best:
                     best = won
-                    numbers[faulted.LENGTH] = -trial[1] if turned else trial[1]
-                    numbers[faulted.ACROSS] = trial[2] if turned else trial[0]
-                    numbers[faulted.DOWN] = trial[0] if turned else trial[2]
-                    numbers[faulted.HEIGHT], numbers[faulted.OTHER_HEIGHT] = trial[3], trial[4]
-                    numbers[faulted.TILT], numbers[faulted.VALUE] = trial[5], value
+                    numbers[trapezia.LENGTH] = -trial[1] if turned else trial[1]
+                    numbers[trapezia.ACROSS] = trial[2] if turned else trial[0]
+                    numbers[trapezia.DOWN] = trial[0] if turned else trial[2]
+                    numbers[trapezia.HEIGHT], numbers[trapezia.OTHER_HEIGHT] = trial[3], trial[4]
+                    numbers[trapezia.TILT], numbers[trapezia.VALUE] = trial[5], value
     return numbers
 
 
@@ -172,7 +182,7 @@ def _polished(v: Any, now: Any, numbers: Any, width: float, cell: float) -> None
         for k in range(len(numbers)):
             for sign in (-1, 1):
                 numbers[k] += sign
-                added = math.inf if numbers[faulted.LENGTH] == 0 else _added(v, now, numbers, width, cell)
+                added = math.inf if numbers[trapezia.LENGTH] == 0 else _added(v, now, numbers, width, cell)
                 if added < best - LEAST:
                     best, better = added, True
                 else:

@@ -35,6 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from .cosines import NATIVE, factors
+from .trapezia import PATCH, draw_trapezia
 
 LINES = 3
 # What one latent unit is: of normalised velocity; cells; radians; cells of a cosine that is of unit norm on 70 columns.
@@ -49,8 +50,6 @@ LINE = 8  # angle, offset, throw and, past 0, whether a wall: of line 1, then of
 HEAD = LINE + 4 * (LINES - 1)
 # After the stacks, where there are patches: the cells of a unit of theirs in FINEST, then the numbers of each.
 FINEST = 1 / 16
-LENGTH, ACROSS, DOWN, HEIGHT, OTHER_HEIGHT, TILT, VALUE = range(7)  # of a turned patch the length is below 0
-PATCH = 7
 # After the patches: the numbers of each slip, the last of which says by its sign whose it is: the block's past 0.
 S_ANGLE, S_OFFSET, S_ACROSS, S_DOWN, S_WHOSE = range(5)
 SLIP = 5
@@ -90,13 +89,6 @@ class FaultedDecoder(nn.Module):
 
     def grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         """Values (B, H, W) on the regular grid of depths z (H,) and positions x (W,)."""
-        if latents.is_cuda:
-            return self._grid(latents, z, x)
-        # On a processor some maps at a time: what they pass through stays near it.
-        some = max(1, AT_ONCE // (len(z) * len(x)))
-        return torch.cat([self._grid(part, z, x) for part in latents.split(some)])
-
-    def _grid(self, latents: Tensor, z: Tensor, x: Tensor) -> Tensor:
         across, down = x.double()[None, None] * (NATIVE / 2), z.double()[None, :, None] * (NATIVE / 2)
         return self._drawn(latents, across, down)
 
@@ -116,18 +108,26 @@ class FaultedDecoder(nn.Module):
     def _drawn(self, latents: Tensor, x: Tensor, z: Tensor) -> Tensor:
         """Values at positions in cells from the middle: x (1, 1, W) and z (1, H, 1), or both (B, P)."""
         width = (_number(latents, SOFT, z) * SOFTNESS).clamp_min(WIDTH)
+        if len(x) > 1 or latents.is_cuda:
+            values = self._unpatched(latents, x, z, width)
+        else:  # on a processor some maps at a time: what they pass through stays near it
+            some = max(1, AT_ONCE // (x.numel() * z.numel()))
+            parts = zip(latents.split(some), width.split(some), strict=True)
+            values = torch.cat([self._unpatched(part, x, z, own) for part, own in parts])
+        return self._patched(latents, values, x + NATIVE / 2, z + NATIVE / 2, width)
+
+    def _unpatched(self, latents: Tensor, x: Tensor, z: Tensor, width: Tensor) -> Tensor:
+        """Values before patches."""
         has_slips = self._has_slips(latents)
         rest, slipped = (torch.nonzero(rows)[:, 0] for rows in (~has_slips, has_slips))
-        if len(slipped):
-            order = torch.cat([rest, slipped]).argsort()
-            parts = []
-            for draw, rows in ((self._plain, rest), (self._slipped, slipped)):
-                across, down = (at[rows] if len(at) > 1 else at for at in (x, z))
-                parts.append(draw(latents[rows], across, down, width[rows]))
-            values = torch.cat(parts)[order]
-        else:
-            values = self._plain(latents, x, z, width)
-        return self._patched(latents, values, x + NATIVE / 2, z + NATIVE / 2, width)
+        if not len(slipped):
+            return self._plain(latents, x, z, width)
+        order = torch.cat([rest, slipped]).argsort()
+        parts = []
+        for draw, rows in ((self._plain, rest), (self._slipped, slipped)):
+            across, down = (at[rows] if len(at) > 1 else at for at in (x, z))
+            parts.append(draw(latents[rows], across, down, width[rows]))
+        return torch.cat(parts)[order]
 
     def _plain(self, latents: Tensor, x: Tensor, z: Tensor, width: Tensor) -> Tensor:
         """Values of maps without slips, before patches."""
@@ -220,7 +220,8 @@ class FaultedDecoder(nn.Module):
         columns = x.shape[-1]
         told = _curves(cosines[rows], at).reshape(len(rows), -1, columns).transpose(0, 1).flatten(1)
         place = which * columns + torch.arange(columns, device=x.device)
-        return told[:, place].movedim(0, 1), pz + NATIVE / 2
+        curves = told.index_select(1, place.flatten()).view(-1, *place.shape)
+        return curves.movedim(0, 1), pz + NATIVE / 2
 
     def _filled(
         self,
@@ -254,21 +255,7 @@ class FaultedDecoder(nn.Module):
             return values
         numbers = latents[:, self.unit + 1 : self.slip].double().view(len(latents), self.patches, PATCH)
         numbers = numbers * (latents[:, self.unit].double() * FINEST)[:, None, None]
-        turned = numbers[:, :, LENGTH].sign()
-        across = numbers[:, :, ACROSS].cumsum(1)
-        for i in torch.nonzero(turned.any(0))[:, 0].tolist():
-            for sign, along, beside in ((1, x, z), (-1, z, x)):
-                rows = torch.nonzero(turned[:, i] == sign)[:, 0]
-                if not len(rows):
-                    continue
-                own, corner = numbers[rows, i], across[rows, i]
-                first, top = (corner, own[:, DOWN]) if sign > 0 else (own[:, DOWN], corner)
-                at = (along[rows], beside[rows]) if len(along) > 1 else (along, beside)
-                inside = _trapezium(own, first, top, *at, width[rows], values.dtype)
-                before = values[rows]
-                velocity = (own[:, VALUE] * VELOCITY).to(values.dtype).view(-1, *[1] * (values.dim() - 1))
-                values = values.index_copy(0, rows, before + inside * (velocity - before))
-        return values
+        return draw_trapezia(values.contiguous(), numbers, x, z, width, VELOCITY)
 
 
 def _number(latents: Tensor, i: int, z: Tensor) -> Tensor:
@@ -302,28 +289,3 @@ def _stack(velocities: Tensor, curves: Tensor, depth: Tensor, beyond: Callable[[
         if bool(velocities[:, i + 1].any()):
             values = values + velocities[:, i + 1].view(shape) * VELOCITY * beyond(depth - deepest)
     return values
-
-
-def _trapezium(
-    numbers: Tensor,
-    first: Tensor,
-    top: Tensor,
-    along: Tensor,
-    beside: Tensor,
-    width: Tensor,
-    dtype: torch.dtype,
-) -> Tensor:
-    """How much of each position, along and beside its straight sides, is of patches (n, 7) with corners (n,) there."""
-
-    def cells(number: Tensor) -> Tensor:
-        return number.view(-1, *[1] * (along.dim() - 1))
-
-    def within(distance: Tensor) -> Tensor:
-        return torch.sigmoid((distance / width).to(dtype))
-
-    length, _, _, height, other, tilt, _ = map(cells, numbers.unbind(1))
-    a, length = along - cells(first), length.abs()
-    part = a / length
-    upper = cells(top) + tilt * part
-    lower = upper + height + (other - height) * part
-    return within(a) * within(length - a) * (within(beside - upper) * within(lower - beside))
