@@ -108,6 +108,16 @@ def test_the_search_counts_what_is_drawn(slipped: list[tuple[float, float, int, 
     assert counted == pytest.approx(((drawn(y) - v) ** 2).sum(), rel=0.01)
 
 
+@pytest.mark.parametrize("slipped", [(0.2, 3.0, 0, 0, 1), SLIPPED[0], SLIPPED[1]])
+def test_the_search_draws_as_the_decoder_does(slipped: tuple[float, float, int, int, int]) -> None:
+    """Where line 0 goes through the middle of cells, too."""
+    y = two_stacks(slipped)
+    y[faulted.ANGLE_0], y[faulted.OFFSET_0] = 0.3 / faulted.ANGLE, 0.45 / faulted.DEPTH
+    quick = slips.drawn_of(y, basis(70, DECODER.waves), DECODER)
+    np.testing.assert_allclose(quick, drawn(y), atol=0.01)  # edges end where they are 0.007
+    assert np.ptp(quick) > 1
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_search_moves_lines_and_slips_too(family: str) -> None:
     """And what it says that it leaves is the error of what it leaves."""

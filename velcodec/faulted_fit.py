@@ -126,6 +126,10 @@ class FaultedMap:
 
     def _drawn(self, q: NDArray[np.int64], step: float) -> NDArray[np.float64]:
         """The map (70, 70) of integers (N,) without patches."""
+        if slips.are_told(q, self.decoder):
+            return slips.drawn_of(
+                (q * step).astype(np.float64), basis(NATIVE, self.decoder.waves), self.decoder
+            )
         y, axis = torch.from_numpy(q * step)[None], torch.from_numpy(centres(NATIVE))
         y[:, self.decoder.unit + 1 : self.decoder.slip] = 0
         drawn: NDArray[np.float64] = self.decoder.grid(y, axis, axis)[0].numpy()

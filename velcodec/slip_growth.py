@@ -119,7 +119,7 @@ def _with_one_more(
     trials = []
     for _, slip in sorted(found, key=lambda one: -one[0])[: pains.trials]:
         for at in {0, len(slips)}:
-            trial = np.insert(slips, at, slip, axis=0)
+            trial = np.concatenate([slips[:at], slip[None], slips[at:]])
             trials.append((stack.error(trial), at, trial))
     return [
         _refined(stack, error, trial, (at,), COARSE)

@@ -155,24 +155,28 @@ def _won(
     order, ends = _layers(labels, columns, depths, len(values), layers, across, spread)
     drawn = _drawn(columns, order, ends, values, slips, side)
     reach, depth = ACROSS // STRIDE, DOWN // STRIDE
-    won = np.zeros((2 * depth + 1, 2 * reach + 1))
-    for i in range(2 * reach + 1):
-        for k in range(2 * depth + 1):
-            won[k, i] = -FARTHER * STRIDE * (abs(i - reach) + abs(k - depth))
+    upwards = np.zeros((2 * reach + 1, 2 * depth + 1))  # by shifts across, then up
     for c in range(len(own)):
+        base = own_z[c] + DOWN
         for i in range(2 * reach + 1):
             column = min(max(own_x[c] - STRIDE * (i - reach), 0), NATIVE - 1)
             for k in range(2 * depth + 1):
-                there = drawn[column, own_z[c] - STRIDE * (k - depth) + DOWN]
-                won[k, i] += FREE * errors[c] if math.isnan(there) else errors[c] - (there - own[c]) ** 2
+                there = drawn[base % STRIDE, column, base // STRIDE - depth + k]
+                gain = errors[c] - (there - own[c]) ** 2
+                upwards[i, k] += FREE * errors[c] if math.isnan(there) else gain
+    won = np.empty((2 * depth + 1, 2 * reach + 1))
+    for i in range(2 * reach + 1):
+        for k in range(2 * depth + 1):
+            farther = FARTHER * STRIDE * (abs(i - reach) + abs(k - depth))
+            won[k, i] = upwards[i, 2 * depth - k] - farther
     return won
 
 
 @compiled
 def _drawn(columns: Any, order: Any, ends: Any, values: Any, slips: Any, side: float) -> Any:
-    """Velocities (W, DOWN + H + DOWN) that layers, moved by slips, have on a map and over and under it.
+    """Velocities (STRIDE, W, (DOWN + H + DOWN) / STRIDE) that layers, moved by slips, have on a map, over and under it.
 
-    NaN where none of the columns that show the layers is near.
+    A row's remainder comes first. NaN where none of the columns that show the layers is near.
     """
     shown, near = np.zeros(NATIVE, np.int64), np.zeros(NATIVE, np.bool_)
     for column in columns:
@@ -180,7 +184,7 @@ def _drawn(columns: Any, order: Any, ends: Any, values: Any, slips: Any, side: f
     for x in range(NATIVE):
         if shown[x] >= SHOWN:
             near[max(x - PAST, 0) : x + PAST + 1] = True
-    out, middle = np.full((NATIVE, NATIVE + 2 * DOWN), math.nan), NATIVE / 2
+    out, middle = np.full((STRIDE, NATIVE, (NATIVE + 2 * DOWN) // STRIDE), math.nan), NATIVE / 2
     normals = normals_of(slips)
     for x in range(NATIVE if len(order) else 0):
         for z in range(NATIVE + 2 * DOWN):
@@ -189,5 +193,5 @@ def _drawn(columns: Any, order: Any, ends: Any, values: Any, slips: Any, side: f
             if near[column]:
                 while i < len(ends) and row >= ends[i, column]:
                     i += 1
-                out[x, z] = values[order[i]]
+                out[z % STRIDE, x, z // STRIDE] = values[order[i]]
     return out

@@ -14,12 +14,13 @@ from . import faulted_search
 from .compiled import compiled, inlined
 from .decoders import faulted
 from .decoders.cosines import NATIVE
-from .faulted_drawing import PAD, Target, stacks_of
+from .faulted_drawing import PAD, Target, soft, stacks_of
 from .told import Tables, added_bits
 
 LAST_SWEEPS = 2  # over the numbers of layers, once lines and slips are moved
 TURNS = 3  # over the numbers of lines and slips, at most
 LEAST_GAIN = 1e-12
+LEAST_SHARE = 1e-6  # of a cell that a stack has, to be drawn there
 
 
 class Places(NamedTuple):
@@ -55,6 +56,14 @@ def target_of(y: NDArray[np.float64], v: NDArray[np.float64], decoder: faulted.F
     """A map (70, 70) led back by a latent (N,) in units that tells slips, to be drawn."""
     led_back_to: Target = _target(y, v, places_of(decoder))
     return led_back_to
+
+
+def drawn_of(
+    y: NDArray[np.float64], basis: NDArray[np.float64], decoder: faulted.FaultedDecoder
+) -> NDArray[np.float64]:
+    """The map (70, 70) that a latent (N,) in units which tells slips draws, without patches."""
+    out: NDArray[np.float64] = _drawn(y, decoder.layers, faulted_search.across(basis), places_of(decoder))
+    return out
 
 
 def places_of(decoder: faulted.FaultedDecoder) -> Places:
@@ -152,19 +161,47 @@ def _target(y: Any, v: Any, places: Places) -> Any:
 
 
 @compiled
-def _error(y: Any, v: Any, layered: Any, places: Places, limit: float) -> float:
-    """The squared error of a map (70, 70) whose stacks (2, 70, H) are as they are; past a limit, more than it."""
+def _error(y: Any, v: Any, layered: Any, places: Places, whose: float, limit: float) -> float:
+    """The squared error of a map (70, 70) whose stacks (2, 70, H) are as they are; past a limit, more than it.
+
+    Args:
+        whose: a stack, whose cells alone are counted: past 0 that of the block; 0 for both.
+    """
     inside, slips, middle = _sides(y), _told(y, places), NATIVE / 2
     normals, error = normals_of(slips), 0.0
     for z in range(NATIVE):
         for x in range(NATIVE):
             stack = 1 if inside[z, x] else 0
-            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, 2.0 * stack - 1)
+            side = 2.0 * stack - 1
+            if whose * side < 0:
+                continue
+            px, pz = led(x + 0.5 - middle, z + 0.5 - middle, slips, normals, side)
             row = min(max(int(math.floor(pz + middle)) + PAD, 0), layered.shape[2] - 1)
             error += (layered[stack, int(px + middle), row] - v[z, x]) ** 2
         if error > limit:
             break
     return error
+
+
+@compiled
+def _drawn(y: Any, layers: int, basis: Any, places: Places) -> Any:
+    """The map (70, 70) that numbers (N,) draw."""
+    slips, middle = _told(y, places), NATIVE / 2
+    normals, layered, out = normals_of(slips), stacks_of(y, layers, basis), np.empty((NATIVE, NATIVE))
+    across, down = math.cos(y[faulted.ANGLE_0] * faulted.ANGLE), math.sin(y[faulted.ANGLE_0] * faulted.ANGLE)
+    for z in range(NATIVE):
+        for x in range(NATIVE):
+            at_x, at_z = x + 0.5 - middle, z + 0.5 - middle
+            beyond = at_x * across + at_z * down - y[faulted.OFFSET_0] * faulted.DEPTH
+            block, out[z, x] = soft(beyond / faulted.WIDTH), 0.0
+            for stack in range(2):
+                share = block if stack else 1 - block
+                if share < LEAST_SHARE:
+                    continue
+                px, pz = led(at_x, at_z, slips, normals, 2.0 * stack - 1)
+                row = min(max(int(math.floor(pz + middle)) + PAD, 0), layered.shape[2] - 1)
+                out[z, x] += share * layered[stack, int(px + middle), row]
+    return out
 
 
 @compiled
@@ -175,14 +212,16 @@ def _slid(
     step, low, high = tables.step, tables.low, tables.high
     y = q * step
     layered = stacks_of(y, layers, basis)
-    error = _error(y, v, layered, places, math.inf)
+    error = _error(y, v, layered, places, 0.0, math.inf)
     ever = False
     for _ in range(TURNS):
         worth, moved = price + gain * error, False
         for j in range(-1, places.slips):
             first = faulted.ANGLE_0 if j < 0 else places.first + j * faulted.SLIP
-            if j >= 0 and q[first + faulted.S_WHOSE] == 0:
+            whose = 0.0 if j < 0 else float(q[first + faulted.S_WHOSE])
+            if j >= 0 and whose == 0:
                 continue
+            others = error - _error(y, v, layered, places, whose, math.inf)
             for k in range(2 if j < 0 else 4):
                 for way in range(3 if k == 0 else 1):  # alone, a line's offset the other way, or the same
                     for sign in (-1, 1):
@@ -198,7 +237,7 @@ def _slid(
                         if way:
                             y[first + 1] = other * step
                         most = error - worth * more - LEAST_GAIN
-                        to = _error(y, v, layered, places, most)
+                        to = others + _error(y, v, layered, places, whose, most - others)
                         if to < most:
                             q[first + k], error, moved = new, to, True
                             if way:

@@ -23,6 +23,10 @@ class Tables(NamedTuple):
     start: NDArray[np.int64]
     bits: NDArray[np.float32]
 
+    def holds(self, q: NDArray[np.int64]) -> bool:
+        """Whether integers (N,) are all within the tables."""
+        return bool(_holds(self, q))
+
     def total(self, q: NDArray[np.int64]) -> float:
         """Bits of integers (N,), brought within the tables, and 4 more a step that they are brought."""
         return float(_total(self, q))
@@ -81,6 +85,14 @@ def added_bits(tables: Any, d: int, old: int, new: int) -> float:
     """Bits more that number d takes as another integer."""
     at = tables.start[d] - tables.low[d]
     return float(tables.bits[at + new] - tables.bits[at + old])
+
+
+@compiled
+def _holds(tables: Any, q: Any) -> bool:
+    out = 0
+    for d in range(len(q)):
+        out += q[d] < tables.low[d] or q[d] > tables.high[d]
+    return out == 0
 
 
 @compiled

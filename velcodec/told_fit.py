@@ -273,7 +273,7 @@ def _patched(start: Start, scales: Scales) -> Patched | None:
     best: Patched | None = None
     since = 0
     for q, error, beside in start.told.patched(start.q, step):
-        able = [i for i in same if ((q >= scales.sets[i].low) & (q <= scales.sets[i].high)).all()]
+        able = [i for i in same if scales.sets[i].holds(q)]
         if not able:
             return Patched(start._replace(cost=math.inf), beside) if best is None else best
         bits, which = min((scales.sets[i].total(q), i) for i in able)
