@@ -68,7 +68,8 @@ MAY = {
     "faults": {"compiled", "decoders", "grid"},
     "stacks": {"compiled", "curves", "told"},
     "slips": {"compiled", "decoders", "faulted_drawing", "faulted_search", "told"},
-    "slip_growth": {"compiled", "decoders", "fault_lines", "faulted_drawing", "faults", "slips", "stacks", "told"},
+    "slip_layers": {"compiled", "decoders", "faulted_drawing", "slips", "stacks", "told"},
+    "slip_growth": {"decoders", "fault_lines", "faults", "slip_layers"},
     "fault_lines": {"compiled", "decoders", "faults", "grid"},
     "unfaulted": {"compiled", "faults", "told"},
     "fault_growth": {"decoders", "fault_lines", "faults", "slip_growth", "unfaulted"},
@@ -196,6 +197,7 @@ def test_decoders_know_errors_processors_and_each_other_only() -> None:
             "layered",
             "sine_layers",
             "siren",
+            "trapezia",
             "warp",
         }
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import blocks, container, entropy, exact, modes, pixels, spectrum_coder
 from .codebook import Codebook
-from .decoder import COSINE_KINDS, LAYERED_KINDS, SOFT_KINDS, Corrected
+from .decoder import COSINE_KINDS, LAYERED_KINDS, Corrected
 from .errors import DataError
 from .header import Header
 from .modes import Maps, Offer
@@ -62,12 +62,11 @@ def encode_block(
         _check_float32(maps)
     if request.latent_only:
         return _latents_alone(maps, finite, header, request, codebook, device)
-    if request.max_error is not None:
-        _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
     _try(best, maps, np.isinf(best.bytes), lambda some: modes.as_layers(some, header))
     if request.lossless:
         ways = [best, *_try_exact(best, maps, header, request)]
     else:
+        _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
         ways = [best, *_try_lossy(best, maps, finite, header, request, codebook, device)]
     for way in ways:
         modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
@@ -145,11 +144,10 @@ def _try_lossy(
         best, maps, rough, lambda some: modes.as_quantised(some, header, request, smooth=True).cheaper(leeway)
     )
     if header.tile is None:
-        exact_layers = np.isin(best.kinds, LAYERED_KINDS)
-        if request.effort > QUICK:
-            exact_layers &= ~np.isin(best.kinds, SOFT_KINDS)
+        if request.effort <= QUICK:
+            left &= ~np.isin(best.kinds, LAYERED_KINDS)
         ways.append(modes.copied(best))
-        ways += _try_latents(best, maps, left & ~exact_layers, header, request, codebook, device)
+        ways += _try_latents(best, maps, left, header, request, codebook, device)
     if header.cosines:
         textured = samples & np.isin(best.kinds, _textures(codebook))
         than = best.bytes[textured]
