@@ -273,7 +273,7 @@ def test_exact_maps_are_not_taken_for_lost(tmp_path: Path) -> None:
 def test_repair_of_files_without_sources(tmp_path: Path) -> None:
     """Their quality is in the footer: without it there is none. Lost integers are 0."""
     maps = synth.generate("FlatVel_A", 250, seed=3).astype(np.int16)
-    velcodec.compress(maps, tmp_path / "a.vlz", max_error=1, effort=0)
+    velcodec.compress(maps, tmp_path / "a.vlz", max_error=50, effort=0)
     data = (tmp_path / "a.vlz").read_bytes()
     with velcodec.open(tmp_path / "a.vlz") as archive:
         entries, quality = archive.stored.footer.entries, archive.quality
@@ -282,11 +282,11 @@ def test_repair_of_files_without_sources(tmp_path: Path) -> None:
     (tmp_path / "block.vlz").write_bytes(damaged_at(data, entries[1].offset + 50))
     good("repair", tmp_path / "block.vlz", tmp_path / "c.vlz")
     with velcodec.open(tmp_path / "b.vlz") as archive:
-        np.testing.assert_allclose(archive[:], maps, rtol=0, atol=1)
+        np.testing.assert_allclose(archive[:], maps, rtol=0, atol=50)
         assert np.isinf(archive.quality.max_error).all()
     with velcodec.open(tmp_path / "c.vlz") as archive:
         assert (archive[100:200] == 0).all()
-        np.testing.assert_allclose(archive[200:], maps[200:], rtol=0, atol=1)
+        np.testing.assert_allclose(archive[200:], maps[200:], rtol=0, atol=50)
         np.testing.assert_array_equal(archive.quality.max_error[:100], quality.max_error[:100])
         assert np.isinf(archive.quality.max_error[100:200]).all()
 

@@ -132,7 +132,7 @@ def archive_of(folder: Path, count: int) -> Path:
         place = folder / family
         place.mkdir(exist_ok=True)
         np.save(place / f"model{i}.npy", synth.generate(family, count, seed=i)[:, None])
-    options = Options(Request(effort=0), device="cpu")
+    options = Options(Request(lossless=True, effort=0), device="cpu")
     archiving.archive(find_shards([folder]), folder / "a.vlz", options, workers=1)
     return folder / "a.vlz"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .field import Field
     from .latent_path import interpolate
 
-__version__ = "0.18.0"
+__version__ = "0.19.0"
 __all__ = [
     "Archive", "Codebook", "CodebookError", "DataError", "Field", "FormatError", "UsageError", "VelcodecError",
     "VelocityDataset", "VersionError", "compress", "decompress", "interpolate", "load_codebook", "open",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from . import blocks, container, entropy, exact, modes, pixels, spectrum_coder
 from .codebook import Codebook
-from .decoder import COSINE_KINDS, LAYERED_KINDS, Corrected
+from .decoder import COSINE_KINDS, LAYERED_KINDS, SOFT_KINDS, Corrected
 from .errors import DataError
 from .header import Header
 from .modes import Maps, Offer
@@ -66,7 +66,6 @@ def encode_block(
     if request.lossless:
         ways = [best, *_try_exact(best, maps, header, request)]
     else:
-        _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
         ways = [best, *_try_lossy(best, maps, finite, header, request, codebook, device)]
     for way in ways:
         modes.take(way, modes.as_zstd(maps, way.bytes), range(len(maps)))
@@ -130,14 +129,17 @@ def _try_lossy(
 
     Returns other ways to share the streams.
     """
+    layered = np.isfinite(best.bytes)
+    _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
     left = finite & _dear(best, maps, request)
+    if request.max_error is None:
+        left |= finite & ~layered  # layers after steps as coarse as that may be dearer than what blurs
     samples = left.copy()  # maps that are tried as samples, and as what is drawn from them
     if header.cosines and request.max_error is None and request.effort <= HASTY:
         samples &= ~_take_textures(best, maps, left, header, request)
     _try(best, maps, samples, lambda some: modes.as_quantised(some, header, request, smooth=False))
     if request.max_error is None and header.tile is None:
-        uneven = samples & ~np.isin(best.kinds, LAYERED_KINDS)
-        _try(best, maps, uneven, lambda some: modes.as_soft(some, header, request))
+        _try(best, maps, samples & ~layered, lambda some: modes.as_soft(some, header, request))
     rough = finite & (best.bytes > TEXTURED * _areas(maps)) & ~np.isin(best.kinds, COSINE_KINDS)
     leeway = SMOOTH_LEEWAY if request.effort <= QUICK else 1.0
     ways = _try_shared(
@@ -145,7 +147,7 @@ def _try_lossy(
     )
     if header.tile is None:
         if request.effort <= QUICK:
-            left &= ~np.isin(best.kinds, LAYERED_KINDS)
+            left &= ~(layered | np.isin(best.kinds, SOFT_KINDS))
         ways.append(modes.copied(best))
         ways += _try_latents(best, maps, left, header, request, codebook, device)
     if header.cosines:

@@ -248,9 +248,12 @@ def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
         short = patched.start.cost > -FORTUNE / 2 and scales.bits(patched.start) < scales.most
         if not (much if scales.goal is None else short) or all(tables.step != step for tables in scales.sets):
             return
-        finer = _of_step(start.told, start.told.halved(start.q, 2 * step), step, scales)
-        start = _searched_by_weight(finer, scales, FINER_SWEEPS)
-        if start.cost > before + MUCH:  # it cannot tell at this step what the coarser one does
+        told = start.told
+        first = told.halved(start.q, 2 * step) if scales.goal is None else told.rounded(step)
+        start = _searched_by_weight(_of_step(told, first, step, scales), scales, FINER_SWEEPS)
+        if (
+            scales.goal is None and start.cost > before + MUCH
+        ):  # it cannot tell at this step what the coarser one does
             return
 
 
