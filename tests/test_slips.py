@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from velcodec import (
+    fault_growth,
     fault_lines,
     faulted_fit,
     faulted_search,
@@ -171,6 +172,19 @@ def test_slips_are_found(slipped: list[tuple[float, float, int, int, int]]) -> N
     true, none = (dataclasses.replace(patient, slips=np.array(s).reshape(-1, 5)) for s in (slipped, []))
     assert error(hasty) < 0.5 * error(none)
     assert error(patient) < 1.3 * error(true)
+
+
+def test_stacks_whose_velocities_are_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In steps of 300 m/s many layers of both stacks are of one velocity, as in a picture: no line parts those then."""
+    maps = normalise(300 * np.round(synth.generate("CurveFault_B", 10, seed=31) / 300)).numpy()
+    book = load_codebook()
+    own = book.decoder.faulted  # type: ignore[union-attr]
+    left = []
+    for poor in (fault_growth.POOR, np.inf):
+        monkeypatch.setattr(fault_growth, "POOR", poor)
+        told = [faulted_fit.faulted_maps(v, own, hasty=True)[0] for v in maps]
+        left.append(sum(one.error(one.rounded(0.25), 0.25) for one in told))
+    assert left[0] < 0.6 * left[1]
 
 
 def test_whole_stacks_have_no_slips() -> None:

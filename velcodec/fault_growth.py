@@ -22,6 +22,8 @@ THROWN = 60  # degrees from the vertical of a line beyond which a whole map is s
 BLOCK_REACH, FAULT_REACH = 16, 35  # cells that a block and the rock beyond a fault are shifted, at most
 GAIN = 0.97  # what a line must leave of the squared error
 TRIALS = 10  # of folded layers that are drawn for each line
+POOR = 10.0  # times what will do: one stack leaves so much, and there may be two whose velocities are alike
+PARTED = 2  # lines, of the most border, that are tried between those
 ONE_STACK, TWO_STACKS = 8, 16  # waves of a fold
 
 Score: TypeAlias = Callable[[Faults], float]
@@ -61,6 +63,12 @@ def find(
     found = [_flat(v, lines, Faults.nothing(between))]
     if score(found[0]) > enough:
         found.append(_folded(v, lines, Faults.nothing(between), score))
+    if traces is None and slips is not None and lines and min(map(score, found)) > POOR * enough:
+        parted = (
+            slip_growth.with_slips(np.unique(v), labels, np.array(line[:2]), layers, slips)
+            for line in lines[:PARTED]
+        )
+        found.append(min(parted, key=score))
     return found
 
 
