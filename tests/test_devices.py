@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -106,11 +107,28 @@ def test_workers_have_a_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [os.getenv(name) for name in workers.THREADS] == [None, None, "3"]
 
 
+def test_side_by_side_torch_has_a_thread_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And as many as before when all is done, here and in threads to come; after an error, too."""
+    monkeypatch.setattr(device, "cores", lambda: 3)
+    before, seen = torch.get_num_threads(), set[int]()
+    torch.set_num_threads(3)
+    try:
+        device.side_by_side(lambda i: seen.add(torch.get_num_threads()), [(i,) for i in range(6)])
+        assert seen == {1} and torch.get_num_threads() == 3
+        with pytest.raises(velcodec.FormatError, match="4"):
+            device.side_by_side(_fail_at_four, [(i,) for i in range(9)])
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_tasks_are_done_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
     """By as many threads as there are cores, or as torch is to use; an error of one is raised."""
     meeting = threading.Barrier(3)
     monkeypatch.setattr(device, "cores", lambda: 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
     device.side_by_side(lambda i: meeting.wait(20) and None, [(i,) for i in range(6)])
     with pytest.raises(velcodec.FormatError, match="4"):
         device.side_by_side(_fail_at_four, [(i,) for i in range(9)])

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from .errors import UsageError
@@ -58,16 +58,26 @@ def cores() -> int:
 
 
 def side_by_side(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) -> None:
-    """Do tasks in threads: one a core, or as many as torch is to use. A DataLoader's worker has one, as others have."""
+    """Do tasks in threads: one a core, or as many as torch is to use. A DataLoader's worker has one, as others have.
+
+    Each has torch compute by itself: threads of threads would wait for each other.
+    """
     torch = sys.modules.get("torch")
-    threads = min(len(tasks), cores(), torch.get_num_threads() if torch else cores())
+    usual = torch.get_num_threads() if torch else cores()
+    threads = min(len(tasks), cores(), usual)
     if threads < 2:
         for task in tasks:
             work(*task)
         return
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(lambda task: work(*task), tasks):
-            pass
+    with ThreadPoolExecutor(
+        threads, initializer=torch.set_num_threads if torch else None, initargs=(1,)
+    ) as pool:
+        try:
+            for _ in pool.map(lambda task: work(*task), tasks):
+                pass
+        finally:
+            if torch:
+                torch.set_num_threads(usual)  # threads to come begin with what was said last
 
 
 def points_at_once(device: torch.device, usual: int, size: int) -> int:

@@ -229,8 +229,8 @@ def _again(start: Start, scales: Scales) -> Start | None:
 def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
     """With patches, then searched again where these cover nothing.
 
-    And at finer steps, while patches win much or the step has no tables for any or, where a PSNR is asked for, until it
-    is reached.
+    And at finer steps, while patches win much or the step has no tables for any, from what the coarser one tells; or,
+    where a PSNR is asked for, from the map read anew, until it is reached.
     """
     while (patched := _patched(start, scales)) is not None:
         yield patched.start
@@ -251,10 +251,8 @@ def _with_patches(start: Start, scales: Scales, part: Part) -> Iterator[Start]:
         told = start.told
         first = told.halved(start.q, 2 * step) if scales.goal is None else told.rounded(step)
         start = _searched_by_weight(_of_step(told, first, step, scales), scales, FINER_SWEEPS)
-        if (
-            scales.goal is None and start.cost > before + MUCH
-        ):  # it cannot tell at this step what the coarser one does
-            return
+        if scales.goal is None and start.cost > before + MUCH:
+            return  # it cannot tell at this step what the coarser one does
 
 
 def _worth_patches(made: list[Start], scales: Scales) -> list[Start]:
