@@ -69,9 +69,8 @@ def side_by_side(work: Callable[..., None], tasks: Sequence[tuple[Any, ...]]) ->
         for task in tasks:
             work(*task)
         return
-    with ThreadPoolExecutor(
-        threads, initializer=torch.set_num_threads if torch else None, initargs=(1,)
-    ) as pool:
+    alone = partial(torch.set_num_threads, 1) if torch else None
+    with ThreadPoolExecutor(threads, initializer=alone) as pool:
         try:
             for _ in pool.map(lambda task: work(*task), tasks):
                 pass
