@@ -248,3 +248,19 @@ def test_windows_points_and_rows_that_cannot_be_are_refused(compressed: Compress
             archive.read([0], window=(0, 5, 0, 4))  # type: ignore[arg-type]
         with pytest.raises(velcodec.UsageError, match="NaN"):
             archive.field(0)(np.array([[0.0, np.nan]]))
+
+
+@pytest.mark.parametrize(
+    ("family", "asked", "share"), [("FlatVel_A", 30, 0.9), ("CurveVel_B", 30, 0.85), ("FlatVel_B", 150, 1.1)]
+)
+def test_of_layered_maps_a_psnr_takes_fewer_bytes_than_every_bit(
+    family: str, asked: float, share: float, tmp_path: Path
+) -> None:
+    """Velocities in steps, or latents; where neither wins, what lossless takes, and a header that names a codebook."""
+    maps = synth.generate(family, 20, 70, seed=78)
+    velcodec.compress(maps, tmp_path / "some.vlz", psnr=asked)
+    velcodec.compress(maps, tmp_path / "all.vlz", lossless=True)
+    back = np.asarray(velcodec.decompress(tmp_path / "some.vlz"))
+    assert psnr(maps, back).min() >= asked
+    some, every = ((tmp_path / name).stat().st_size for name in ("some.vlz", "all.vlz"))
+    assert some <= share * every
