@@ -89,13 +89,21 @@ class Commands(click.Group):
             click.echo("velcodec: interrupted", err=True)
             return INTERRUPTED
         except ClosedPipe:
-            # Point stdout elsewhere, so that closing it does not fail again.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return CLOSED_PIPE
         except Exception:
             traceback.print_exc()
             click.echo("velcodec: error: this is a bug; please report it with the lines above", err=True)
             return BUG
+        finally:
+            _drop_what_stdout_does_not_take()
+
+
+def _drop_what_stdout_does_not_take() -> None:
+    """Point a stdout that is closed or full elsewhere: closing it would fail once more, with lines of Python's own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _have_streams() -> None:

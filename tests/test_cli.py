@@ -180,7 +180,10 @@ def test_ctrl_c_leaves_nothing_and_says_so(tmp_path, ending):
     assert files(tmp_path) == []
 
 
-def test_a_stdout_that_is_closed_or_full(made, tmp_path):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_stdout_that_is_closed_or_full(made, tmp_path, monkeypatch, buffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "" if buffered else "1")
+
     def outcome(command: str, stdout: str) -> tuple[int, str]:
         words = f"{sys.executable} -m velcodec_cli.main {command} >{stdout}"
         done = subprocess.run(["sh", "-c", words], stderr=subprocess.PIPE, text=True, cwd=tmp_path)
@@ -196,7 +199,9 @@ def test_a_stdout_that_is_closed_or_full(made, tmp_path):
             assert errors.startswith("velcodec: error: No space left")
 
 
-def test_a_reader_that_leaves_is_no_error(made):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_leaves_is_no_error(made, monkeypatch, buffered):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "" if buffered else "1")
     command = [sys.executable, "-m", "velcodec_cli.main", "info", str(made / "q.vlz"), "--json"]
     read, write = os.pipe()
     os.close(read)
