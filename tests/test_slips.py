@@ -119,6 +119,23 @@ def test_the_search_draws_as_the_decoder_does(slipped: tuple[float, float, int, 
     assert np.ptp(quick) > 1
 
 
+@pytest.mark.parametrize("family", ["FlatFault_B", "CurveFault_B", "FlatFault_A"])
+@pytest.mark.parametrize("step", [0.5, 2.0])
+def test_half_as_large_steps_tell_the_same(family: str, step: float) -> None:
+    """Lines, layers, flags, slips and their unit: every cell."""
+    own = load_codebook().decoder.faulted  # type: ignore[union-attr]
+    some = 0
+    for v in normalise(synth.generate(family, 3, seed=24)).numpy():
+        for told in faulted_fit.faulted_maps(v, own, hasty=True)[:1]:
+            q = told.rounded(step)
+            np.testing.assert_allclose(
+                drawn(told.halved(q, step) * (step / 2), own), drawn(q * step, own), atol=1e-9
+            )
+            some += 1
+            assert slips.are_told(q, own) == (family != "FlatFault_A")
+    assert some
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_search_moves_lines_and_slips_too(family: str) -> None:
     """And what it says that it leaves is the error of what it leaves."""

@@ -23,8 +23,8 @@ from .modes import Maps, Offer
 from .plateaus import may_be_told
 from .request import Request
 
-CHEAP = 0.004  # bytes a sample of a layered map below which nothing else is tried
-QUICK = 2  # effort up to which time counts more than some bytes, and soft layers are not tried as latents
+CHEAP = 0.004  # bytes a sample of a map that is layered as it is, below which nothing else is tried
+QUICK = 2  # effort up to which time counts more than some bytes, and layers, soft ones too, are not tried as latents
 CHEAP_QUICK = 0.015  # CHEAP at those efforts
 SMOOTH_LEEWAY = 0.985  # there, of the bytes of "smooth", which is read in half the time that "edges" takes
 TEXTURED = 0.05  # bytes a sample beyond which a map may be a texture
@@ -125,15 +125,14 @@ def _try_lossy(
     codebook: Codebook,
     device: torch.device,
 ) -> list[Offer]:
-    """All that keeps a PSNR or a bound, for finite maps (n,) that take more bytes as layers.
+    """All that keeps a PSNR or a bound, for finite maps (n,): layers in steps, and what else there is.
 
-    Returns other ways to share the streams.
+    Maps that are layered as they are, and cheap so, are not tried as anything else. Those that are layered after coarse
+    steps alone may well be cheaper so. Returns other ways to share the streams.
     """
     layered = np.isfinite(best.bytes)
     _try(best, maps, finite, lambda some: modes.as_layers_in_steps(some, header, request))
-    left = finite & _dear(best, maps, request)
-    if request.max_error is None:
-        left |= finite & ~layered  # layers after steps as coarse as that may be dearer than what blurs
+    left = finite & (_dear(best, maps, request) | ~layered)
     samples = left.copy()  # maps that are tried as samples, and as what is drawn from them
     if header.cosines and request.max_error is None and request.effort <= HASTY:
         samples &= ~_take_textures(best, maps, left, header, request)

@@ -40,6 +40,8 @@ def find(
 ) -> list[Faults]:
     """Faults of a map (70, 70) of plateaus with labels, seen as flat layers and, unless that will do, as folded ones.
 
+    And, where that leaves much, as two stacks whose velocities are alike, so that none show the line between them.
+
     Args:
         traces: cells (70, 70) that lie on faults, of a map whose edges are soft; such maps are of one stack.
         score: how badly layers with some faults draw the map.
@@ -47,8 +49,7 @@ def find(
         layers: of a stack, at most.
         slips: how much slips of two stacks are looked for, which there may not be otherwise.
     """
-    lines = fault_lines.candidates(v)
-    between = None
+    lines, between, values = fault_lines.candidates(v), None, np.unique(v)
     if traces is not None:
         lines = [*fault_lines.traced(traces), *lines]
     else:
@@ -56,7 +57,7 @@ def find(
     if between is not None:
         if slips is not None:
             line = fault_lines.settled(labels, between)
-            f = slip_growth.with_slips(np.unique(v), labels, line, layers, slips)
+            f = slip_growth.with_slips(values, labels, line, layers, slips)
             return [f, replace(f, parallel=False)] if f.fold.any() and score(f) > enough else [f]
         beside = fault_lines.beside(between)
         lines = [one for one in fault_lines.candidates(v, beside) if abs(one[0]) <= math.radians(THROWN)]
@@ -65,7 +66,7 @@ def find(
         found.append(_folded(v, lines, Faults.nothing(between), score))
     if traces is None and slips is not None and lines and min(map(score, found)) > POOR * enough:
         parted = (
-            slip_growth.with_slips(np.unique(v), labels, np.array(line[:2]), layers, slips)
+            slip_growth.with_slips(values, labels, np.array(line[:2]), layers, slips)
             for line in lines[:PARTED]
         )
         found.append(min(parted, key=score))

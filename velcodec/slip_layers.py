@@ -132,7 +132,7 @@ def _layers(labels: Any, columns: Any, depths: Any, count: int, layers: int, acr
 def _errors(
     z: Any, x: Any, labels: Any, values: Any, slips: Any, side: float, layers: int, across: Any, spread: Any
 ) -> Any:
-    """The squared error (n,) of cells of a stack as layers with slips draw them."""
+    """The squared error (n,) of cells of a stack as layers with slips draw them; 0 where it is too small for layers."""
     columns, depths = led_back(z, x, slips, side)
     order, ends = _layers(labels, columns, depths, len(values), layers, across, spread)
     out = np.zeros(len(z))

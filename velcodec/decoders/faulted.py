@@ -35,12 +35,11 @@ import torch
 from torch import Tensor, nn
 
 from .cosines import NATIVE, factors
-from .trapezia import PATCH, draw_trapezia
+from .trapezia import AT_ONCE, PATCH, draw_trapezia
 
 LINES = 3
 # What one latent unit is: of normalised velocity; cells; radians; cells of a cosine that is of unit norm on 70 columns.
 VELOCITY, DEPTH, ANGLE, WAVE = 0.02, 0.15, 0.0075, 1.0
-AT_ONCE = 160_000  # points drawn at a time, on a processor
 SOFTNESS, WIDTH = 0.05, 0.02  # cells: a unit of w, and the least that w is
 # Numbers of a latent, in their order; then the two stacks.
 # The fill is none with its top at 0; its velocity is by how much u is past half of v_1 - v_0.

@@ -12,7 +12,7 @@ from torch import Tensor
 LENGTH, ACROSS, DOWN, HEIGHT, OTHER_HEIGHT, TILT, VALUE = range(7)
 PATCH = 7
 PAST = 20.0  # widths from an edge beyond which it is not drawn: its sigmoid is 2e-9 there
-AT_ONCE = 160_000  # points drawn at a time
+AT_ONCE = 160_000  # points drawn at a time, on a processor
 
 
 def draw_trapezia(
@@ -35,7 +35,7 @@ def draw_trapezia(
     for i in torch.nonzero(used.any(0))[:, 0].tolist():
         rows = torch.nonzero(used[:, i])[:, 0]
         size = grid.size(rows, i) if grid else [1, values.shape[1]]
-        for own in rows.split(max(1, AT_ONCE // math.prod(size))):
+        for own in rows.split(len(rows) if values.is_cuda else max(1, AT_ONCE // math.prod(size))):
             if grid:
                 place, at = grid.window(own, i, size)
             else:

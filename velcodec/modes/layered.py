@@ -29,7 +29,7 @@ def as_layers(maps: Maps, header: Header) -> Offer:
 
 
 def as_layers_in_steps(maps: Maps, header: Header, request: Request) -> Offer:
-    """Maps that are layered, or are once their values are multiples of twice the bound; interfaces stay in place."""
+    """Maps that are layered, or are once values are in steps that keep what is asked; interfaces stay in place."""
     found: list[Layered | None] = []
     restored: list[NDArray[Any]] = []
     for m, span in zip(maps.samples, maps.spans.tolist(), strict=True):
